@@ -1,0 +1,57 @@
+"""A user's history as the engine sees it: samples in time order, and the split into train, validation, test.
+
+Knows text only: no tensors, no database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from engine.errors import HistoryTooShortError
+
+TRAIN_FRACTION = 0.7
+VALIDATION_FRACTION = 0.1
+MIN_SAMPLES = 20
+"""70 / 10 / 20 % in time order (MiLP, section 4.1). Twenty samples are the fewest that leave two for validation
+and four for test; fewer validation answers than that tell nothing about ROUGE-L."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One (query, response) pair of a user's history, with time and kind."""
+
+    query: str
+    response: str
+    time: datetime | None = None
+    kind: str = "dialogue"
+
+
+@dataclass(frozen=True, slots=True)
+class Split(Generic[T]):
+    """Train, validation and test part of one history, each in time order, disjoint, together everything."""
+
+    train: tuple[T, ...]
+    validation: tuple[T, ...]
+    test: tuple[T, ...]
+
+
+def split_in_time(samples: Sequence[T], min_samples: int = MIN_SAMPLES) -> Split[T]:
+    """Split a history that is already in time order: first 70 % train, next 10 % validation, last 20 % test.
+
+    Raises:
+        HistoryTooShortError: fewer than `min_samples`.
+    """
+    count = len(samples)
+    if count < min_samples:
+        raise HistoryTooShortError(
+            f"{count} samples are too few to personalise: at least {min_samples} are needed "
+            "(70 % train, 10 % validation, 20 % test). Send more of this user's history."
+        )
+    train_end = int(count * TRAIN_FRACTION)
+    validation_end = train_end + max(1, int(count * VALIDATION_FRACTION))
+    return Split(tuple(samples[:train_end]), tuple(samples[train_end:validation_end]), tuple(samples[validation_end:]))
