@@ -1,0 +1,114 @@
+"""Every error the service answers with: one tree, each with its HTTP status and a stable code.
+
+`app.problems` turns them into RFC 9457 problem+json; the CLI prints the detail as one line. Must not know FastAPI.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class ServiceError(Exception):
+    """Root. `detail` says what is wrong and what to do about it."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Something went wrong on our side"
+
+    def __init__(self, detail: str, *, headers: dict[str, str] | None = None, **extra: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.headers = headers or {}
+        self.extra = extra
+
+
+class InvalidInputError(ServiceError):
+    status, code, title = 422, "invalid_input", "The request has wrong or missing values"
+
+
+class InvalidUserIdError(InvalidInputError):
+    code, title = "invalid_user_id", "That is no user id"
+
+
+class EmptyHistoryError(InvalidInputError):
+    code, title = "empty_history", "There is nothing to learn from in this history"
+
+
+class HistoryTooShortError(InvalidInputError):
+    code, title = "history_too_short", "This history is too short to personalise"
+
+
+class SampleTooLongError(InvalidInputError):
+    code, title = "sample_too_long", "A sample is over the length limit"
+
+
+class TooManySamplesError(InvalidInputError):
+    code, title = "too_many_samples", "Too many samples"
+
+
+class InvalidEncodingError(InvalidInputError):
+    code, title = "invalid_encoding", "The text is not UTF-8"
+
+
+class InvalidCursorError(InvalidInputError):
+    code, title = "invalid_cursor", "That page cursor was not made by this service"
+
+
+class PromptTooLongError(InvalidInputError):
+    code, title = "prompt_too_long", "The prompt does not fit the model's context"
+
+
+class UnauthorizedError(ServiceError):
+    status, code, title = 401, "unauthorized", "An API key is needed"
+
+
+class NotFoundError(ServiceError):
+    status, code, title = 404, "not_found", "There is no such thing"
+
+
+class UserNotFoundError(NotFoundError):
+    code, title = "user_not_found", "Unknown user"
+
+
+class JobNotFoundError(NotFoundError):
+    code, title = "job_not_found", "Unknown job"
+
+
+class VersionNotFoundError(NotFoundError):
+    code, title = "version_not_found", "Unknown version"
+
+
+class ConflictError(ServiceError):
+    status, code, title = 409, "conflict", "That does not fit the present state"
+
+
+class InvalidTransitionError(ConflictError):
+    code, title = "invalid_transition", "The job's status does not allow that"
+
+
+class IdempotencyKeyReusedError(ConflictError):
+    code, title = "idempotency_key_reused", "This Idempotency-Key was used for another request"
+
+
+class NoActiveVersionError(ConflictError):
+    code, title = "no_active_version", "This user has no active version"
+
+
+class AdapterUnusableError(ServiceError):
+    status, code, title = 500, "adapter_unusable", "The stored adapter cannot be used"
+
+
+class UnavailableError(ServiceError):
+    status, code, title = 503, "unavailable", "A part of the service is away"
+
+
+class DatabaseAwayError(UnavailableError):
+    code, title = "database_unavailable", "The database cannot be reached"
+
+
+class StoreFailedError(UnavailableError):
+    code, title = "store_unavailable", "The adapter store cannot be read or written"
+
+
+class QueueFullError(UnavailableError):
+    code, title = "queue_full", "Too many answers are waiting"

@@ -1,0 +1,205 @@
+"""The database, one SQLModel class a table. Every row carries its tenant; the database is the truth about every job.
+
+Times are aware UTC (SQLModel's own type). JSON columns hold plain lists and dicts. Must not know HTTP.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, Column, Index, Text, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from app.job_states import JobStatus, StepKind, StepState, TrialOrigin, TrialState
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def new_id(prefix: str) -> str:
+    """An opaque id such as `job_3f9c...`: 16 random bytes, URL-safe."""
+    return f"{prefix}_{secrets.token_hex(12)}"
+
+
+class User(SQLModel, table=True):
+    """An end user whose history is learned. `active_version_id` is the pointer that publishing flips."""
+
+    __tablename__ = "users"
+
+    tenant_id: str = Field(primary_key=True, max_length=64)
+    user_id: str = Field(primary_key=True, max_length=128)
+    profile: str = Field(default="", sa_column=Column(Text, nullable=False))
+    active_version_id: str | None = Field(default=None, max_length=64)
+    created_at: datetime = Field(default_factory=now)
+    updated_at: datetime = Field(default_factory=now)
+
+
+class SampleRow(SQLModel, table=True):
+    """One (query, response) pair. `id` rises in order of arrival and breaks ties of time."""
+
+    __tablename__ = "samples"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "user_id", "digest", name="uq_samples_digest"),
+        Index("ix_samples_order", "tenant_id", "user_id", "happened_at", "id"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    tenant_id: str = Field(max_length=64)
+    user_id: str = Field(max_length=128)
+    digest: str = Field(max_length=64, description="SHA-256 of query and response, whitespace normalised")
+    query: str = Field(sa_column=Column(Text, nullable=False))
+    response: str = Field(sa_column=Column(Text, nullable=False))
+    kind: str = Field(default="dialogue", max_length=32)
+    happened_at: datetime = Field(description="the sample's own time, or when it was received")
+    time_given: bool = Field(default=False, description="whether happened_at came with the sample")
+
+
+class Job(SQLModel, table=True):
+    """One personalization run for one user: a sequence of trials, ending in a published version."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("ix_jobs_user", "tenant_id", "user_id", "created_at"),
+        Index("ix_jobs_status", "status", "created_at"),
+    )
+
+    id: str = Field(default_factory=lambda: new_id("job"), primary_key=True, max_length=64)
+    tenant_id: str = Field(max_length=64)
+    user_id: str = Field(max_length=128)
+    status: JobStatus = Field(default=JobStatus.queued, max_length=16)
+    options: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    """`JobOptions` of app.schemas.jobs as JSON: preset, seed, trials, seconds, activate, training settings."""
+    split: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    """Ids of the samples in train, validation and test, fixed by the first plan step."""
+    trials_planned: int = 0
+    seconds_left: float | None = None
+    report: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    """What publishing found: test scores per method, the gate's decision, why the winner won."""
+    error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    """`{"code", "detail"}` of a failed job."""
+    version_id: str | None = Field(default=None, max_length=64)
+    created_at: datetime = Field(default_factory=now)
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class Step(SQLModel, table=True):
+    """One unit of a job's work, and at once its outbox row.
+
+    A step is written in the transaction that makes it due; the dispatcher then rings the broker with its id, again and
+    again with growing pauses, until a worker claims it. `attempt` is the fencing token: it rises with every claim, and
+    only the claim that holds the present value may finish the step.
+    """
+
+    __tablename__ = "steps"
+    __table_args__ = (
+        Index("ix_steps_due", "state", "send_after"),
+        Index("ix_steps_job", "job_id", "state"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    tenant_id: str = Field(max_length=64)
+    job_id: str = Field(foreign_key="jobs.id", max_length=64, ondelete="CASCADE")
+    kind: StepKind = Field(max_length=16)
+    round: int = 0
+    state: StepState = Field(default=StepState.ready, max_length=16)
+    attempt: int = 0
+    owner: str | None = Field(default=None, max_length=128)
+    lease_until: datetime | None = None
+    send_after: datetime = Field(default_factory=now)
+    sends: int = 0
+    created_at: datetime = Field(default_factory=now)
+    finished_at: datetime | None = None
+
+
+class Trial(SQLModel, table=True):
+    """One configuration, trained and evaluated on one user."""
+
+    __tablename__ = "trials"
+    __table_args__ = (
+        UniqueConstraint("job_id", "number", name="uq_trials_number"),
+        UniqueConstraint("job_id", "layers", "n", "r", name="uq_trials_configuration"),
+        Index("ix_trials_step", "step_id"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    tenant_id: str = Field(max_length=64)
+    job_id: str = Field(foreign_key="jobs.id", max_length=64, ondelete="CASCADE")
+    step_id: int = Field(foreign_key="steps.id", ondelete="CASCADE")
+    number: int = Field(description="0 is always the base itself")
+    round: int = 0
+    origin: TrialOrigin = Field(max_length=16)
+    layers: str = Field(max_length=256, description="one bit per decoder layer, first layer first: '0110'")
+    n: int
+    r: int
+    seed: int
+    state: TrialState = Field(default=TrialState.planned, max_length=16)
+    loss: float | None = Field(
+        default=None, description="cross-entropy per response token, nats, validation mean"
+    )
+    loss_se: float | None = Field(default=None, description="standard error of loss over validation samples")
+    rouge_l: float | None = Field(default=None, description="ROUGE-L F, 0 to 100, validation mean")
+    rouge_l_se: float | None = None
+    scores: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    """Per-sample validation scores: `{"loss": [...], "rouge_l": [...]}`, in the split's order."""
+    parameters: int | None = None
+    seconds: float | None = None
+    artifact: str | None = Field(
+        default=None, max_length=512, description="where the trained stack waits in the store"
+    )
+    error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    finished_at: datetime | None = None
+
+
+class Version(SQLModel, table=True):
+    """An immutable published stack of a user, named by its content."""
+
+    __tablename__ = "versions"
+    __table_args__ = (
+        UniqueConstraint("tenant_id", "user_id", "id", name="uq_versions_user"),
+        Index("ix_versions_user", "tenant_id", "user_id", "created_at"),
+    )
+
+    row: int | None = Field(default=None, primary_key=True)
+    id: str = Field(max_length=64, description="content digest: `v_` and 32 hex digits")
+    tenant_id: str = Field(max_length=64)
+    user_id: str = Field(max_length=128)
+    job_id: str | None = Field(default=None, foreign_key="jobs.id", max_length=64, ondelete="SET NULL")
+    path: str = Field(max_length=512, description="folder of the version, relative to the store's root")
+    layers: str = Field(max_length=256)
+    n: int
+    r: int
+    base_digest: str = Field(max_length=64)
+    passed_gate: bool = False
+    metrics: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    created_at: datetime = Field(default_factory=now)
+
+
+class Event(SQLModel, table=True):
+    """What happened to a job, in order; the id is the cursor of the event stream (Last-Event-ID)."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("ix_events_job", "job_id", "id"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    tenant_id: str = Field(max_length=64)
+    job_id: str = Field(foreign_key="jobs.id", max_length=64, ondelete="CASCADE")
+    kind: str = Field(max_length=32, description="status, trial, progress, report or error")
+    data: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    created_at: datetime = Field(default_factory=now)
+
+
+class IdempotencyKey(SQLModel, table=True):
+    """The answer once given to a request with an Idempotency-Key, kept for a repeat of that request."""
+
+    __tablename__ = "idempotency_keys"
+
+    tenant_id: str = Field(primary_key=True, max_length=64)
+    key: str = Field(primary_key=True, max_length=255)
+    fingerprint: str = Field(max_length=64, description="SHA-256 of method, path and body")
+    status_code: int
+    body: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
+    created_at: datetime = Field(default_factory=now)
