@@ -22,18 +22,12 @@ class JobOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    preset: Preset | None = Field(
-        None, description="search budget: quick, standard, or paper (100 initial points)"
-    )
+    preset: Preset | None = Field(None, description="search budget: quick, standard, or paper (100 initial points)")
     trials: int | None = Field(
         None, ge=2, le=1000, description="most trials, the base's included; overrides the preset"
     )
-    max_seconds: float | None = Field(
-        None, gt=0, description="no new trials after so many seconds of the job"
-    )
-    seed: int | None = Field(
-        None, ge=0, lt=2**31, description="replays a search exactly; random where left out"
-    )
+    max_seconds: float | None = Field(None, gt=0, description="no new trials after so many seconds of the job")
+    seed: int | None = Field(None, ge=0, lt=2**31, description="replays a search exactly; random where left out")
     surrogate: Surrogate | None = None
     learning_rate: float | None = Field(None, gt=0, le=1)
     epochs: int | None = Field(None, ge=1, le=100)

@@ -23,13 +23,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MILP_", env_file=".env", extra="ignore", frozen=True)
 
     # Where things are
-    data_dir: Path = Field(
-        Path(".milp"), description="folder of everything embedded: database, store, Redis, logs"
-    )
+    data_dir: Path = Field(Path(".milp"), description="folder of everything embedded: database, store, Redis, logs")
     database_url: str = Field("", description="SQLAlchemy URL; empty: SQLite in data_dir")
-    broker_url: str = Field(
-        "", description="Redis URL of the Celery broker; empty: the private Redis `milp up` starts"
-    )
+    broker_url: str = Field("", description="Redis URL of the Celery broker; empty: the private Redis `milp up` starts")
     store_url: str = Field("", description="fsspec URL of the adapter store; empty: a folder in data_dir")
     host: str = Field("127.0.0.1", description="address the API binds; loopback unless told otherwise")
     port: int = Field(8321, ge=0, le=65535, description="port the API binds")
@@ -37,26 +33,18 @@ class Settings(BaseSettings):
         default_factory=dict,
         description="JSON object API key -> tenant; empty: no key needed, one tenant 'default'",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="least severe level logged"
-    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe level logged")
 
     # Base model
-    base_model: str = Field(
-        str(_BUNDLED_BASE), description="local folder or Hugging Face name of a causal LM"
-    )
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        "auto", description="auto: CUDA, else MPS, else CPU"
-    )
+    base_model: str = Field(str(_BUNDLED_BASE), description="local folder or Hugging Face name of a causal LM")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: CUDA, else MPS, else CPU")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: bfloat16 where the hardware computes it fast, else float32"
     )
     torch_threads: int = Field(0, ge=0, description="CPU threads per process; 0: all cores for one process")
 
     # History
-    min_history_samples: int = Field(
-        MIN_SAMPLES, ge=MIN_SAMPLES, description="fewest samples a job is started for"
-    )
+    min_history_samples: int = Field(MIN_SAMPLES, ge=MIN_SAMPLES, description="fewest samples a job is started for")
     max_history_samples: int = Field(20_000, ge=1, description="most samples kept per user")
     max_sample_chars: int = Field(8_000, ge=1, description="longest query or response, characters")
     max_profile_chars: int = Field(4_000, ge=0, description="longest profile, characters")
@@ -65,44 +53,30 @@ class Settings(BaseSettings):
     # Training of a trial (MiLP, section 3.4); a job's options can override
     learning_rate: float = Field(2e-3, gt=0, description="AdamW step size; the paper's is 5e-4, see README")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW decoupled weight decay")
-    warmup_fraction: float = Field(
-        0.1, ge=0, le=1, description="share of the steps with rising learning rate"
-    )
+    warmup_fraction: float = Field(0.1, ge=0, le=1, description="share of the steps with rising learning rate")
     batch_size: int = Field(8, ge=1, description="samples per optimiser step")
     epochs: int = Field(3, ge=1, description="passes over the train part")
     max_gradient_norm: float = Field(1.0, gt=0, description="gradient clipping, per candidate")
-    max_sequence_tokens: int = Field(
-        512, ge=32, description="prompt and response together, tokens; longer is cut"
-    )
+    max_sequence_tokens: int = Field(512, ge=32, description="prompt and response together, tokens; longer is cut")
     max_total_rank: int = Field(0, ge=0, description="largest n*r searched; 0: min(512, hidden size / 2)")
 
     # Search
-    preset: Literal["quick", "standard", "paper"] = Field(
-        "quick", description="search budget where a job names none"
-    )
+    preset: Literal["quick", "standard", "paper"] = Field("quick", description="search budget where a job names none")
     surrogate: Literal["map_saas", "ensemble_map_saas", "fully_bayesian_saas"] = Field(
         "map_saas",
         description="Gaussian process with the SAAS prior; see benchmarks/README.md for the choice",
     )
-    trials_per_step: int = Field(
-        4, ge=1, description="trials a worker trains side by side in one evaluate step"
-    )
+    trials_per_step: int = Field(4, ge=1, description="trials a worker trains side by side in one evaluate step")
     gate_confidence: float = Field(
         0.9, gt=0.5, lt=1, description="one-sided confidence of the paired bootstrap that activates a version"
     )
 
     # Answers
-    max_new_tokens: int = Field(
-        64, ge=1, description="longest generated answer, tokens, where a request names none"
-    )
+    max_new_tokens: int = Field(64, ge=1, description="longest generated answer, tokens, where a request names none")
     memory_pairs: int = Field(3, ge=0, description="past pairs in a memory prompt")
-    bank_stacks: int = Field(
-        32, ge=1, description="stacks kept loaded per API process; least recently used goes first"
-    )
+    bank_stacks: int = Field(32, ge=1, description="stacks kept loaded per API process; least recently used goes first")
     max_batch_rows: int = Field(16, ge=1, description="answers decoded side by side per API process")
-    max_queue: int = Field(
-        64, ge=1, description="answers waiting per API process; more get 503 with Retry-After"
-    )
+    max_queue: int = Field(64, ge=1, description="answers waiting per API process; more get 503 with Retry-After")
 
     # Jobs
     lease_seconds: float = Field(30.0, gt=0, description="a worker silent for so long loses its step")

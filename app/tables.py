@@ -137,9 +137,7 @@ class Trial(SQLModel, table=True):
     r: int
     seed: int
     state: TrialState = Field(default=TrialState.planned, max_length=16)
-    loss: float | None = Field(
-        default=None, description="cross-entropy per response token, nats, validation mean"
-    )
+    loss: float | None = Field(default=None, description="cross-entropy per response token, nats, validation mean")
     loss_se: float | None = Field(default=None, description="standard error of loss over validation samples")
     rouge_l: float | None = Field(default=None, description="ROUGE-L F, 0 to 100, validation mean")
     rouge_l_se: float | None = None
@@ -147,9 +145,7 @@ class Trial(SQLModel, table=True):
     """Per-sample validation scores: `{"loss": [...], "rouge_l": [...]}`, in the split's order."""
     parameters: int | None = None
     seconds: float | None = None
-    artifact: str | None = Field(
-        default=None, max_length=512, description="where the trained stack waits in the store"
-    )
+    artifact: str | None = Field(default=None, max_length=512, description="where the trained stack waits in the store")
     error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     finished_at: datetime | None = None
 

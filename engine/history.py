@@ -54,6 +54,4 @@ def split_in_time(samples: Sequence[T], min_samples: int = MIN_SAMPLES) -> Split
         )
     train_end = int(count * TRAIN_FRACTION)
     validation_end = train_end + max(1, int(count * VALIDATION_FRACTION))
-    return Split(
-        tuple(samples[:train_end]), tuple(samples[train_end:validation_end]), tuple(samples[validation_end:])
-    )
+    return Split(tuple(samples[:train_end]), tuple(samples[train_end:validation_end]), tuple(samples[validation_end:]))
