@@ -1,0 +1,48 @@
+"""The memory prompt's retriever: which past pairs of a user are nearest to a query (BM25).
+
+Knows text only: no tensors, no model, no database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.history import Sample
+from engine.metrics import content_words
+
+
+class MemoryRetriever:
+    """Finds the nearest pairs in one user's history.
+
+    Args:
+        samples: the user's history in time order, oldest first. Queries and responses are both searched.
+    """
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        # Loaded here: bm25s brings numpy, and jax where that is installed.
+        from bm25s import BM25
+
+        self._samples = tuple(samples)
+        words = [content_words(f"{sample.query}\n{sample.response}") for sample in self._samples]
+        self._index = BM25(method="lucene", k1=1.5, b=0.75) if any(words) else None
+        if self._index is not None:
+            self._index.index(words, show_progress=False)
+
+    def nearest(self, query: str, k: int) -> list[Sample]:
+        """The k pairs most similar to `query`, the most similar last, so that it stands next to the query in a prompt.
+
+        Equally similar pairs count by recency, so a query without any known word gets the k latest pairs. All pairs
+        come back where there are no more than k, none where there is no history.
+        """
+        if k <= 0 or not self._samples:
+            return []
+        scores = self._scores(query)
+        order = sorted(range(len(self._samples)), key=lambda index: (scores[index], index))
+        return [self._samples[index] for index in order[-k:]]
+
+    def _scores(self, query: str) -> list[float]:
+        words = content_words(query)
+        if self._index is None or not words:
+            return [0.0] * len(self._samples)
+        scores: list[float] = self._index.get_scores(words).tolist()
+        return scores
