@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Column, Index, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Column, Index, Text, UniqueConstraint
+from sqlalchemy import Enum as EnumColumn
 from sqlmodel import Field, SQLModel
 
 from app.job_states import JobStatus, StepKind, StepState, TrialOrigin, TrialState
@@ -22,6 +24,22 @@ def now() -> datetime:
 def new_id(prefix: str) -> str:
     """An opaque id such as `job_3f9c...`: 16 random bytes, URL-safe."""
     return f"{prefix}_{secrets.token_hex(12)}"
+
+
+NEVER_REUSE_IDS = {"sqlite_autoincrement": True}
+"""SQLite would give a deleted row's id to the next row; a job's split or a message may still name the old one."""
+
+
+def state_column(states: type[StrEnum]) -> Column[Any]:
+    """A column of one of `states`, kept as its plain text: a new state needs no change of a database type."""
+    text = EnumColumn(
+        states,
+        native_enum=False,
+        create_constraint=False,
+        length=16,
+        values_callable=lambda kinds: [k.value for k in kinds],
+    )
+    return Column(text, nullable=False)
 
 
 class User(SQLModel, table=True):
@@ -44,6 +62,7 @@ class SampleRow(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("tenant_id", "user_id", "digest", name="uq_samples_digest"),
         Index("ix_samples_order", "tenant_id", "user_id", "happened_at", "id"),
+        NEVER_REUSE_IDS,
     )
 
     id: int | None = Field(default=None, primary_key=True)
@@ -69,16 +88,16 @@ class Job(SQLModel, table=True):
     id: str = Field(default_factory=lambda: new_id("job"), primary_key=True, max_length=64)
     tenant_id: str = Field(max_length=64)
     user_id: str = Field(max_length=128)
-    status: JobStatus = Field(default=JobStatus.queued, max_length=16)
+    status: JobStatus = Field(default=JobStatus.queued, sa_column=state_column(JobStatus))
     options: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     """`JobOptions` of app.schemas.jobs as JSON: preset, seed, trials, seconds, activate, training settings."""
-    split: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    split: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     """Ids of the samples in train, validation and test, fixed by the first plan step."""
     trials_planned: int = 0
     seconds_left: float | None = None
-    report: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    report: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     """What publishing found: test scores per method, the gate's decision, why the winner won."""
-    error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     """`{"code", "detail"}` of a failed job."""
     version_id: str | None = Field(default=None, max_length=64)
     created_at: datetime = Field(default_factory=now)
@@ -98,14 +117,15 @@ class Step(SQLModel, table=True):
     __table_args__ = (
         Index("ix_steps_due", "state", "send_after"),
         Index("ix_steps_job", "job_id", "state"),
+        NEVER_REUSE_IDS,
     )
 
     id: int | None = Field(default=None, primary_key=True)
     tenant_id: str = Field(max_length=64)
     job_id: str = Field(foreign_key="jobs.id", max_length=64, ondelete="CASCADE")
-    kind: StepKind = Field(max_length=16)
+    kind: StepKind = Field(sa_column=state_column(StepKind))
     round: int = 0
-    state: StepState = Field(default=StepState.ready, max_length=16)
+    state: StepState = Field(default=StepState.ready, sa_column=state_column(StepState))
     attempt: int = 0
     owner: str | None = Field(default=None, max_length=128)
     lease_until: datetime | None = None
@@ -131,22 +151,22 @@ class Trial(SQLModel, table=True):
     step_id: int = Field(foreign_key="steps.id", ondelete="CASCADE")
     number: int = Field(description="0 is always the base itself")
     round: int = 0
-    origin: TrialOrigin = Field(max_length=16)
+    origin: TrialOrigin = Field(sa_column=state_column(TrialOrigin))
     layers: str = Field(max_length=256, description="one bit per decoder layer, first layer first: '0110'")
     n: int
     r: int
     seed: int
-    state: TrialState = Field(default=TrialState.planned, max_length=16)
+    state: TrialState = Field(default=TrialState.planned, sa_column=state_column(TrialState))
     loss: float | None = Field(default=None, description="cross-entropy per response token, nats, validation mean")
     loss_se: float | None = Field(default=None, description="standard error of loss over validation samples")
     rouge_l: float | None = Field(default=None, description="ROUGE-L F, 0 to 100, validation mean")
     rouge_l_se: float | None = None
-    scores: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    scores: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     """Per-sample validation scores: `{"loss": [...], "rouge_l": [...]}`, in the split's order."""
-    parameters: int | None = None
+    parameters: int | None = Field(default=None, sa_column=Column(BigInteger))
     seconds: float | None = None
     artifact: str | None = Field(default=None, max_length=512, description="where the trained stack waits in the store")
-    error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     finished_at: datetime | None = None
 
 
@@ -178,7 +198,7 @@ class Event(SQLModel, table=True):
     """What happened to a job, in order; the id is the cursor of the event stream (Last-Event-ID)."""
 
     __tablename__ = "events"
-    __table_args__ = (Index("ix_events_job", "job_id", "id"),)
+    __table_args__ = (Index("ix_events_job", "job_id", "id"), NEVER_REUSE_IDS)
 
     id: int | None = Field(default=None, primary_key=True)
     tenant_id: str = Field(max_length=64)

@@ -1,1 +1,1 @@
-"""Alembic migrations of the service's database."""
+"""Alembic migrations of the service's database. `app.database.Database.upgrade` runs them."""

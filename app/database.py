@@ -1,0 +1,213 @@
+"""The database at hand: one engine per process, transactions, upgrades, and what its errors mean.
+
+SQLite (one file, WAL) and PostgreSQL behave alike behind this class. Knows no table and no HTTP.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import alembic.command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, event, make_url, text
+from sqlalchemy import exc as sa
+from sqlmodel import Session, create_engine
+
+import migrations
+from app.errors import DatabaseAwayError
+
+BUSY_SECONDS = 30
+"""How long a writer of SQLite waits for the one before it."""
+CONNECT_SECONDS = 10
+"""How long to wait for PostgreSQL to take a connection."""
+_UPGRADE_LOCK = 0x6D696C70
+"""Key of the PostgreSQL advisory lock that lets one process upgrade at a time ("milp" in ASCII)."""
+_BEGIN = "milp_begin"
+
+_SQLITE_AWAY = {
+    sqlite3.SQLITE_BUSY: "it stays locked by another process",
+    sqlite3.SQLITE_LOCKED: "it stays locked by another process",
+    sqlite3.SQLITE_FULL: "its disk is full",
+    sqlite3.SQLITE_CANTOPEN: "its file cannot be opened",
+    sqlite3.SQLITE_READONLY: "its file is read-only",
+    sqlite3.SQLITE_PERM: "its file may not be accessed",
+    sqlite3.SQLITE_IOERR: "its file cannot be read or written",
+    sqlite3.SQLITE_CORRUPT: "its file is damaged",
+    sqlite3.SQLITE_NOTADB: "its file is no SQLite database",
+}
+
+
+class Database:
+    """One database, named by its SQLAlchemy URL: `sqlite:////path/file` or `postgresql+psycopg://...`.
+
+    Nothing is opened before the first transaction. Threads may share it; processes may not: each makes its own.
+
+    Raises:
+        DatabaseAwayError: no such kind of URL.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self.url = make_url(url)
+            self._engine = _make_engine(url)
+        except (sa.ArgumentError, ImportError) as error:
+            raise DatabaseAwayError(
+                f"The database URL cannot be used ({error}). "
+                "Give MILP_DATABASE_URL as sqlite:////path/to/file or postgresql+psycopg://user:password@host/name."
+            ) from error
+        self._writing = self._engine.execution_options(**{_BEGIN: "IMMEDIATE"})
+
+    @property
+    def name(self) -> str:
+        """The URL without its password, for messages."""
+        return self.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """One transaction: committed on a clean exit, rolled back on any error. Objects stay usable afterwards.
+
+        On SQLite it holds the write lock from its start, so what it reads cannot change before it writes.
+
+        Raises:
+            DatabaseAwayError: the database cannot be reached, stays locked, or cannot be written.
+        """
+        with self._translated(), Session(self._writing, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session to look things up in; whatever is changed in it is dropped.
+
+        Raises:
+            DatabaseAwayError: the database cannot be reached.
+        """
+        with self._translated(), Session(self._engine, expire_on_commit=False) as session:
+            yield session
+
+    def upgrade(self) -> None:
+        """Bring the tables to this version of the service. Several processes may call it at once; one does the work.
+
+        Raises:
+            DatabaseAwayError: the database cannot be reached, or was made by a newer version of the service.
+        """
+        with self._translated():
+            if self.url.get_backend_name() == "sqlite":
+                _make_folder(self.url.database)
+                self._turn_on_wal()
+            with self._writing.begin() as connection:
+                if connection.dialect.name == "postgresql":
+                    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
+                try:
+                    alembic.command.upgrade(migration_config(connection), "head")
+                except alembic.util.CommandError as error:
+                    raise DatabaseAwayError(
+                        f"The database {self.name} cannot be upgraded: {error}. It was last used by a newer version "
+                        "of milp-serve; install that version, or name another database."
+                    ) from error
+
+    def ping(self) -> None:
+        """Answer, or raise.
+
+        Raises:
+            DatabaseAwayError: it cannot be reached, or has no tables yet.
+        """
+        with self.read() as session:
+            try:
+                session.connection().execute(text("SELECT version_num FROM alembic_version")).one()
+            except (sa.ProgrammingError, sa.OperationalError, sa.NoResultFound) as error:
+                if isinstance(error, sa.DBAPIError) and _away_reason(error):
+                    raise
+                raise DatabaseAwayError(
+                    f"The database {self.name} has no tables yet. `milp up` makes them when it starts."
+                ) from error
+
+    def dispose(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.DBAPIError as error:
+            if reason := _away_reason(error):
+                raise DatabaseAwayError(
+                    f"The database {self.name} cannot be used: {reason}. Nothing was changed; try again, "
+                    "and check MILP_DATABASE_URL if it stays so."
+                ) from error
+            raise
+        except sa.TimeoutError as error:
+            raise DatabaseAwayError(
+                f"All connections to the database {self.name} are in use. Nothing was changed; try again."
+            ) from error
+
+    def _turn_on_wal(self) -> None:
+        """Write-ahead logging, kept in the file: readers and the one writer then do not wait for each other.
+
+        SQLite does not wait for a lock here, so processes that start together would fail without the loop.
+        """
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                with self._engine.connect() as connection:
+                    driver = connection.connection.driver_connection
+                    assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for the type checker
+                    driver.execute("PRAGMA journal_mode=WAL").close()
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise sa.OperationalError("PRAGMA journal_mode=WAL", None, error) from error
+                time.sleep(0.02)
+
+
+def migration_config(connection: Connection) -> Config:
+    """Alembic's configuration for the migrations of this package, run on `connection` in its transaction."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _make_engine(url: str) -> Engine:
+    if make_url(url).get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_SECONDS})
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    # The driver's own idea of when to begin would let two writers read the same state; `_begin_sqlite` begins.
+    connection.isolation_level = None
+    connection.execute("PRAGMA foreign_keys=ON").close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get(_BEGIN, 'DEFERRED')}")
+
+
+def _make_folder(database: str | None) -> None:
+    try:
+        Path(database or "").parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseAwayError(
+            f"The folder of the database {database} cannot be made ({error.strerror}). "
+            "Name another with MILP_DATA_DIR or MILP_DATABASE_URL."
+        ) from error
+
+
+def _away_reason(error: sa.DBAPIError) -> str | None:
+    """Why the database is away, or None where the error is of another kind (a constraint, a mistake in SQL)."""
+    cause = error.orig
+    if isinstance(cause, sqlite3.Error):
+        # The low byte is the error's kind; the rest says which of its cases. A wrong SQL text has kind 1.
+        return _SQLITE_AWAY.get((getattr(cause, "sqlite_errorcode", None) or 0) & 0xFF)
+    if error.connection_invalidated or isinstance(error, sa.OperationalError | sa.InterfaceError):
+        return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+    return None
