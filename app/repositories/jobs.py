@@ -1,0 +1,159 @@
+"""Jobs: making them, finding them, and moving them from one status to the next."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import exists, update
+from sqlmodel import Session, col, select
+
+from app.errors import InvalidTransitionError, JobNotFoundError
+from app.job_options import ResolvedOptions
+from app.job_states import JobStatus, StepKind, StepState, TrialState, may_follow
+from app.repositories import events
+from app.repositories.paging import Page, page
+from app.repositories.users import lock_user
+from app.tables import Job, Step, Trial, now
+
+
+def create_job(session: Session, tenant: str, user_id: str, options: ResolvedOptions) -> Job:
+    """A queued job with its first step, due at once; a worker hears of it after the commit.
+
+    Raises:
+        UserNotFoundError: there is no such user.
+    """
+    lock_user(session, tenant, user_id)
+    job = Job(tenant_id=tenant, user_id=user_id, options=options.model_dump(mode="json"))
+    session.add(job)
+    session.flush()
+    session.add(Step(tenant_id=tenant, job_id=job.id, kind=StepKind.plan))
+    events.append(session, job, "status", {"status": job.status.value})
+    return job
+
+
+def queued_job(session: Session, tenant: str, user_id: str) -> Job | None:
+    """The user's newest job that no worker has touched yet: it will see samples added in this transaction too.
+
+    Its row is held until the transaction ends, so no worker can begin it before.
+    """
+    begun = exists().where(col(Step.job_id) == col(Job.id), col(Step.attempt) > 0)
+    statement = (
+        select(Job)
+        .where(Job.tenant_id == tenant, Job.user_id == user_id, Job.status == JobStatus.queued, ~begun)
+        .order_by(col(Job.created_at).desc(), col(Job.id).desc())
+        .limit(1)
+        # A job held by someone else is being begun or ended just now.
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    return session.exec(statement, execution_options={"populate_existing": True}).one_or_none()
+
+
+def get_job(session: Session, tenant: str, job_id: str) -> Job:
+    """Raises: JobNotFoundError."""
+    job = session.exec(select(Job).where(Job.tenant_id == tenant, Job.id == job_id)).one_or_none()
+    if job is None:
+        raise JobNotFoundError(f"There is no job '{job_id}'. GET /v1/jobs lists yours.")
+    return job
+
+
+def page_jobs(
+    session: Session,
+    tenant: str,
+    *,
+    user_id: str | None = None,
+    status: JobStatus | None = None,
+    cursor: str | None = None,
+    limit: int,
+) -> Page[Job]:
+    """The tenant's jobs, newest first; of one user or with one status where asked. Raises: InvalidCursorError."""
+    statement = select(Job).where(Job.tenant_id == tenant)
+    if user_id is not None:
+        statement = statement.where(Job.user_id == user_id)
+    if status is not None:
+        statement = statement.where(Job.status == status)
+    return page(
+        session,
+        statement,
+        [Job.created_at, Job.id],
+        lambda job: [job.created_at, job.id],
+        [datetime, str],
+        cursor=cursor,
+        limit=limit,
+        newest_first=True,
+    )
+
+
+def lock_job(session: Session, job: Job) -> None:
+    """Bring `job` to what it is now, and hold its row until the transaction ends.
+
+    Call it before touching the job's steps or trials in a transaction that also changes the job or appends an event.
+
+    Raises:
+        JobNotFoundError: it was deleted meanwhile.
+    """
+    session.flush()
+    statement = select(Job).where(Job.tenant_id == job.tenant_id, Job.id == job.id).with_for_update(key_share=True)
+    if session.exec(statement, execution_options={"populate_existing": True}).one_or_none() is None:
+        raise JobNotFoundError(f"Job '{job.id}' was deleted.")
+
+
+def set_status(session: Session, job: Job, status: JobStatus) -> None:
+    """Move the job on, stamp its times, and tell those who follow it. `job` must belong to this session.
+
+    Raises:
+        InvalidTransitionError: that status may not follow the present one.
+        JobNotFoundError: the job was deleted meanwhile.
+    """
+    lock_job(session, job)
+    if not may_follow(job.status, status):
+        raise InvalidTransitionError(f"Job '{job.id}' is {job.status.value}; it cannot become {status.value}.")
+    job.status = status
+    if job.started_at is None and status not in (JobStatus.queued, JobStatus.paused) and not status.is_final:
+        job.started_at = now()
+    if status.is_final:
+        job.finished_at = now()
+        job.seconds_left = None
+    events.append(session, job, "status", {"status": status.value})
+
+
+def cancel_job(session: Session, job: Job) -> None:
+    """End the job now: what waits is dropped, and a worker busy with it finds its lease gone.
+
+    Raises:
+        InvalidTransitionError: the job has ended already.
+    """
+    set_status(session, job, JobStatus.cancelled)
+    moment = now()
+    session.exec(
+        update(Step)
+        .where(col(Step.job_id) == job.id, col(Step.state).in_([StepState.ready, StepState.claimed]))
+        .values(state=StepState.cancelled, finished_at=moment, lease_until=None)
+    )
+    session.exec(
+        update(Trial)
+        .where(col(Trial.job_id) == job.id, col(Trial.state) == TrialState.planned)
+        .values(state=TrialState.cancelled, finished_at=moment)
+    )
+
+
+def pause_job(session: Session, job: Job) -> None:
+    """Start no further step of the job. A step at work finishes.
+
+    Raises:
+        InvalidTransitionError: the job is paused or has ended already.
+    """
+    set_status(session, job, JobStatus.paused)
+
+
+def resume_job(session: Session, job: Job) -> None:
+    """Go on with a paused job: its waiting steps are due at once.
+
+    Raises:
+        InvalidTransitionError: the job is not paused.
+    """
+    set_status(session, job, JobStatus.queued)
+    session.exec(
+        update(Step)
+        .where(col(Step.job_id) == job.id, col(Step.state) == StepState.ready)
+        .values(send_after=now(), sends=0)
+    )

@@ -1,0 +1,100 @@
+"""Users: the rows that own histories, jobs and versions."""
+
+from __future__ import annotations
+
+from sqlalchemy import delete
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Session, col, select
+
+from app.errors import UserNotFoundError
+from app.repositories.paging import Page, page
+from app.tables import Job, SampleRow, User, Version, now
+
+
+def ensure_user(session: Session, tenant: str, user_id: str, profile: str | None) -> User:
+    """The user, made where there is none; a profile that is not None replaces the one there.
+
+    Holds the user's row until the transaction ends: others who want to write for this user wait.
+    """
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    moment = now()
+    session.exec(
+        insert(User)
+        .values(tenant_id=tenant, user_id=user_id, profile="", created_at=moment, updated_at=moment)
+        .on_conflict_do_nothing()
+    )
+    user = lock_user(session, tenant, user_id)
+    if profile is not None and profile != user.profile:
+        user.profile = profile
+        user.updated_at = now()
+        session.flush()
+    return user
+
+
+def get_user(session: Session, tenant: str, user_id: str) -> User:
+    """Raises: UserNotFoundError."""
+    user = session.get(User, (tenant, user_id))
+    if user is None:
+        raise _unknown(user_id)
+    return user
+
+
+def lock_user(session: Session, tenant: str, user_id: str) -> User:
+    """The user as it is now, held until the transaction ends.
+
+    Raises:
+        UserNotFoundError: there is none.
+    """
+    user = session.get(User, (tenant, user_id), populate_existing=True, with_for_update={"key_share": True})
+    if user is None:
+        raise _unknown(user_id)
+    return user
+
+
+def page_users(session: Session, tenant: str, cursor: str | None, limit: int) -> Page[User]:
+    """The tenant's users by id. Raises: InvalidCursorError."""
+    return page(
+        session,
+        select(User).where(User.tenant_id == tenant),
+        [User.user_id],
+        lambda user: [user.user_id],
+        [str],
+        cursor=cursor,
+        limit=limit,
+    )
+
+
+def delete_user(session: Session, tenant: str, user_id: str) -> None:
+    """Erase the user and everything of theirs: samples, jobs with steps, trials and events, versions.
+
+    The stored stacks are the store's to erase.
+
+    Raises:
+        UserNotFoundError: there is none.
+    """
+    _delete_jobs(session, tenant, user_id)
+    user = lock_user(session, tenant, user_id)
+    # Once more: a job made between the two statements above.
+    _delete_jobs(session, tenant, user_id)
+    for table in (Version, SampleRow):
+        session.exec(
+            delete(table).where(col(table.tenant_id) == tenant, col(table.user_id) == user_id),
+            execution_options={"synchronize_session": False},
+        )
+    session.delete(user)
+    session.flush()
+    session.expunge_all()
+
+
+def _delete_jobs(session: Session, tenant: str, user_id: str) -> None:
+    """Steps, trials and events go with their job (ON DELETE CASCADE)."""
+    session.exec(
+        delete(Job).where(col(Job.tenant_id) == tenant, col(Job.user_id) == user_id),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def _unknown(user_id: str) -> UserNotFoundError:
+    return UserNotFoundError(
+        f"There is no user '{user_id}'. Send their history first: POST /v1/users/{user_id}/history."
+    )

@@ -1,0 +1,1 @@
+"""Tests of the web service, its database and the `milp` command."""

@@ -1,0 +1,1 @@
+"""Tests of the repositories, each on SQLite and on PostgreSQL."""

@@ -1,0 +1,1 @@
+"""Helpers of the tests: real servers of their own, and makers of small things."""
