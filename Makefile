@@ -1,0 +1,56 @@
+# Every command a person or a machine types in this repository. `make` alone lists them.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test test-slow check docs-settings clean
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+# The first of these that runs and is Python 3.11 or 3.12. `make setup PYTHON=...` names another.
+PYTHON ?= $(firstword $(foreach name,python3 python3.11 python3.12,$(shell \
+	$(name) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $(name))))
+
+# Test processes share the cores: torch's threads would spin against each other, so each process gets one, waiting passively.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2
+
+help: ## List the commands
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+setup: $(INSTALLED) ## Make .venv with the locked versions (the others do this by themselves)
+
+$(INSTALLED): pyproject.toml requirements.lock
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null || { \
+		echo "Python 3.11 or 3.12 is needed and none of python3, python3.11, python3.12 is one." \
+			"Install one, or name it: make setup PYTHON=/where/it/is/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	$(BIN)/python -m pip install "$$(grep '^torch==' requirements.lock)"
+	$(BIN)/python -m pip install -r requirements.lock
+	$(BIN)/python -m pip install --no-deps -e .
+	@touch $@
+
+demo: setup ## Personalise two users from start to end and show what came of it
+	$(BIN)/milp demo
+
+up: setup ## Start the whole service on this machine and keep it running
+	$(BIN)/milp up
+
+test: setup ## Run all tests but the slow ones
+	$(PYTEST) -m "not slow"
+
+test-slow: setup ## Run the tests that take minutes each
+	$(PYTEST) -m slow
+
+check: setup ## Check format, lint, types, import rules and paths
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/machine_paths.py
+
+docs-settings: setup ## Write the README's table of settings anew
+	$(BIN)/python scripts/settings_table.py
+
+clean: ## Remove what make made: .venv, caches, builds (never .milp, which holds histories)
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
