@@ -20,10 +20,6 @@ class HistoryTooShortError(EngineError):
     """Too few samples to split into train, validation and test."""
 
 
-class TrainingDivergedError(EngineError):
-    """A candidate's loss became NaN or infinite."""
-
-
 class TrainingStoppedError(EngineError):
     """The caller asked the training to stop (job cancelled, lease lost)."""
 

@@ -1,0 +1,232 @@
+"""Answers for many users at once: requests join a running batch, each with its own stack, and stream their text.
+
+One thread decodes; callers submit from any thread and iterate over their own answer. Must not know HTTP or users: a
+stack is a key and a way to load it.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from threading import Condition, Thread
+from time import monotonic
+
+from engine.bank import StackBank
+from engine.base import Base
+from engine.decoding import DecodingBatch, FinishReason, Row, Sampling
+from engine.errors import EngineError, PromptTooLongError, QueueFullError
+from engine.prompts import Message
+from engine.stack import Stack
+
+
+class Answer:
+    """One answer in the making. Iterate to get its text piece by piece, or call `text`."""
+
+    def __init__(self, base: Base, row: Row, stop: Sequence[str], on_cancel: Callable[[Answer], None]) -> None:
+        self._base = base
+        self._row = row
+        self._stop = tuple(stop)
+        self._on_cancel = on_cancel
+        self._pieces: queue.SimpleQueue[str | BaseException | None] = queue.SimpleQueue()
+        self._sent = 0
+        self._submitted = monotonic()
+        self.prompt_tokens = len(row.prompt)
+
+    @property
+    def completion_tokens(self) -> int:
+        return len(self._row.tokens)
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        return self._row.finish_reason
+
+    def __iter__(self) -> Iterator[str]:
+        """Pieces of text as they are decoded. Raises what made the engine fail."""
+        while (piece := self._pieces.get()) is not None:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+
+    def text(self) -> str:
+        """The whole answer, once it is complete."""
+        return "".join(self)
+
+    def cancel(self) -> None:
+        """Stop decoding this answer; its place is free from the next token on."""
+        if self._row.finish_reason is None:
+            self._row.finish_reason = "cancelled"
+            self._on_cancel(self)
+
+    def _publish(self) -> None:
+        """Hand over the text decoded since the last call (engine thread only)."""
+        text = self._base.format.decode(self._row.tokens)
+        cuts = [at for at in (text.find(stop) for stop in self._stop) if at >= 0]
+        if cuts:
+            text = text[: min(cuts)]
+            self._row.finish_reason = "stop"
+        done = self._row.finish_reason is not None
+        # Held back while the answer goes on: half a character, and what may be the beginning of a stop text.
+        held = 0 if done else max((len(stop) for stop in self._stop), default=1) - 1
+        if not done and text.endswith("�"):
+            held = max(held, 1)
+        piece = text[self._sent : len(text) - held]
+        if piece:
+            self._sent += len(piece)
+            self._pieces.put(piece)
+        if done:
+            self._pieces.put(None)
+
+    def _fail(self, error: BaseException) -> None:
+        self._row.finish_reason = "cancelled"
+        self._pieces.put(error)
+
+
+class AnsweringEngine:
+    """Continuous batching over requests of different users.
+
+    Args:
+        max_batch_rows: answers decoded side by side.
+        max_queue: answers waiting for a place; one more is refused.
+        bank_stacks: stacks kept loaded.
+    """
+
+    def __init__(self, base: Base, *, max_batch_rows: int, max_queue: int, bank_stacks: int) -> None:
+        self._base = base
+        self._bank = StackBank(base, bank_stacks)
+        self._batch = DecodingBatch(base)
+        self._max_rows = max_batch_rows
+        self._max_queue = max_queue
+        self._waiting: deque[Answer] = deque()
+        self._running: dict[int, Answer] = {}
+        self._changed = Condition()
+        self._closed = False
+        self._seconds_per_answer = 1.0
+        self._thread = Thread(target=self._run, name="answering", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the decoding thread; unfinished answers raise EngineError."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    @property
+    def evictions(self) -> int:
+        return self._bank.evictions
+
+    def loaded_keys(self) -> list[str]:
+        """Keys of the stacks in the bank, least recently used first."""
+        return self._bank.keys()
+
+    def forget(self, stack_key_prefix: str) -> int:
+        """Drop loaded stacks by the beginning of their key."""
+        return self._bank.forget(stack_key_prefix)
+
+    def submit(
+        self,
+        messages: Sequence[Message],
+        *,
+        stack_key: str | None = None,
+        load_stack: Callable[[], Stack] | None = None,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+    ) -> Answer:
+        """Ask for an answer; returns at once unless the stack has to be loaded first.
+
+        Args:
+            stack_key: names the stack and its version; None is the base.
+            load_stack: loads it, called by this thread if the bank does not hold it.
+            stop: texts that end the answer and are left out of it.
+
+        Raises:
+            PromptTooLongError: prompt and answer do not fit the context.
+            QueueFullError: too many are waiting; says when to come back.
+            EngineError: the engine was closed. Whatever `load_stack` raises.
+        """
+        room = self._base.context_length - max_new_tokens
+        if room < 1:
+            raise PromptTooLongError(
+                f"an answer of {max_new_tokens} tokens leaves no room for a prompt: the context holds "
+                f"{self._base.context_length}. Ask for fewer tokens."
+            )
+        prompt = self._base.format.prompt_ids(messages, room)
+        self._refuse_if_full()
+        stack = self._bank.get(stack_key, load_stack) if stack_key is not None and load_stack is not None else None
+        row = Row(prompt, stack, max_new_tokens, Sampling(temperature, top_p, seed))
+        answer = Answer(self._base, row, stop, self._leave_queue)
+        with self._changed:
+            self._refuse_if_full()
+            self._waiting.append(answer)
+            self._changed.notify()
+        return answer
+
+    def _refuse_if_full(self) -> None:
+        if self._closed:
+            raise EngineError("the answering engine is shutting down: try again in a moment.")
+        if len(self._waiting) >= self._max_queue:
+            seconds = max(1.0, self._seconds_per_answer * len(self._waiting) / self._max_rows)
+            raise QueueFullError(f"{len(self._waiting)} answers are waiting already: try again later.", seconds)
+
+    def _leave_queue(self, answer: Answer) -> None:
+        """A cancelled answer that still waits ends at once; a running one ends with the next token."""
+        with self._changed:
+            if answer in self._waiting:
+                self._waiting.remove(answer)
+                answer._publish()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or bool(self._waiting) or bool(self._batch.rows))
+                if self._closed:
+                    self._fail_all(EngineError("the answering engine was shut down."))
+                    return
+                joining = self._take(self._max_rows - len(self._batch.rows))
+            try:
+                # Those who go on get their token first, so that a long prefill delays them by one step at most.
+                self._batch.step()
+                self._batch.admit([answer._row for answer in joining])
+                self._publish()
+            except Exception as error:
+                self._batch = DecodingBatch(self._base)
+                with self._changed:
+                    self._fail_running(error)
+
+    def _take(self, free: int) -> list[Answer]:
+        """Waiting answers that get a place now, first come first served."""
+        taken = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
+        self._running.update({id(answer._row): answer for answer in taken})
+        return taken
+
+    def _publish(self) -> None:
+        for row in self._batch.rows:
+            self._running[id(row)]._publish()
+        for row in self._batch.release_finished():
+            answer = self._running.pop(id(row))
+            self._seconds_per_answer += 0.1 * (monotonic() - answer._submitted - self._seconds_per_answer)
+
+    def _fail_running(self, error: BaseException) -> None:
+        for answer in self._running.values():
+            answer._fail(error)
+        self._running.clear()
+
+    def _fail_all(self, error: BaseException) -> None:
+        self._fail_running(error)
+        while self._waiting:
+            self._waiting.popleft()._fail(error)

@@ -1,0 +1,207 @@
+"""The shared frozen base: loaded once per process, with a place on every feed-forward projection where stacks add.
+
+Knows the model's insides; must not know training, decoding or stores. One thread at a time may run a forward, since
+the routing of rows to stacks is state of the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from engine.errors import BaseModelError, UnknownArchitectureError
+from engine.grouped import Route, StackRouter
+from engine.projections import Projection, find_projections
+from engine.prompts import PromptFormat
+
+_POSITIONS_AFTER_PADDING = {"roberta"}
+"""Model types whose position ids begin after the padding id (fairseq's convention)."""
+
+
+class Base:
+    """A frozen causal LM with its tokenizer, its projections and its identity.
+
+    Attributes:
+        name: folder or hub name it was loaded from.
+        digest: SHA-256 (hex) over its configuration and weight files; stacks are bound to it.
+        n_layers, hidden_size, context_length: of the decoder.
+        projections: feed-forward projections, in layer order.
+        format: how messages become ids.
+        end_ids: tokens that end an answer.
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Any, *, name: str, digest: str) -> None:
+        config = model.config.get_text_config()  # type: ignore[operator,union-attr]  # a transformers config
+        self.model = model.eval().requires_grad_(False)
+        self.name = name
+        self.digest = digest
+        self.model_type: str = config.model_type
+        self.n_layers: int = config.num_hidden_layers
+        self.hidden_size: int = config.hidden_size
+        self.vocabulary_size: int = config.vocab_size
+        self.position_offset = config.pad_token_id + 1 if self.model_type in _POSITIONS_AFTER_PADDING else 0
+        self.context_length: int = config.max_position_embeddings - self.position_offset
+        self.projections: tuple[Projection, ...] = find_projections(model, config)
+        self.format = PromptFormat(tokenizer)
+        self.end_ids = frozenset({self.format.end_id, *_generation_ends(model)})
+        self.pad_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.format.end_id
+        self._decoder: nn.Module = model.base_model  # type: ignore[assignment]
+        self._head: nn.Module = model.lm_head  # type: ignore[assignment]
+        self._softcap: float | None = getattr(config, "final_logit_softcapping", None)
+        self._router = StackRouter(model, self.projections)
+        self._check_head()
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.model.parameters()).dtype
+
+    def hidden_states(
+        self,
+        ids: Tensor,
+        *,
+        route: Route,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        cache: Any = None,
+    ) -> Tensor:
+        """Last hidden states (rows x tokens x hidden) of `ids` (rows x tokens), each row through its own stack.
+
+        Without a mask rows must be padded on the right only: causal attention then never looks at padding.
+        """
+        if position_ids is None:
+            position_ids = torch.arange(ids.shape[1], device=ids.device).unsqueeze(0).expand(ids.shape)
+        with self._router.routing(route):
+            output = self._decoder(
+                input_ids=ids,
+                attention_mask=attention_mask,
+                position_ids=position_ids + self.position_offset,
+                past_key_values=cache,
+                use_cache=cache is not None,
+            )
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Next-token logits (... x vocabulary, float32) of hidden states (... x hidden)."""
+        logits: Tensor = self._head(hidden).float()
+        if self._softcap:
+            logits = self._softcap * torch.tanh(logits / self._softcap)
+        return logits
+
+    @torch.inference_mode()
+    def _check_head(self) -> None:
+        """Our split into decoder and head must give the model's own logits, for any architecture."""
+        ids = torch.arange(4, device=self.device).unsqueeze(0) % self.vocabulary_size
+        positions = torch.arange(4, device=self.device).unsqueeze(0) + self.position_offset
+        whole = self.model(input_ids=ids, position_ids=positions).logits.float()
+        split = self.logits(self.hidden_states(ids, route=Route.base()))
+        if not torch.allclose(whole, split, atol=1e-3, rtol=1e-3):
+            raise UnknownArchitectureError(
+                f"a {self.model_type!r} model computes its logits in a way that is not known here."
+            )
+
+
+def load_base(name: str, *, device: str = "auto", dtype: str = "auto", threads: int = 0) -> Base:
+    """Load the base from a local folder or by its Hugging Face name.
+
+    Args:
+        device: "auto" (CUDA, else MPS, else CPU) or a torch device.
+        dtype: "auto" (bfloat16 where the hardware computes it fast, else float32) or a torch dtype's name.
+        threads: torch's CPU threads in this process; 0 leaves torch's own choice.
+
+    Raises:
+        BaseModelError: nothing loadable there.
+        UnknownArchitectureError: its feed-forward projections are not known.
+    """
+    if threads:
+        torch.set_num_threads(threads)
+    transformers_logging.disable_progress_bar()
+    folder = _local_folder(name)
+    where = _device(device)
+    try:
+        config = AutoConfig.from_pretrained(folder)
+        if config.model_type in _POSITIONS_AFTER_PADDING:
+            config.is_decoder = True  # otherwise attention would look ahead
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=_dtype(dtype, where))
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise BaseModelError(
+            f"{name!r} holds no causal language model that can be loaded: {first_line} "
+            "Name a folder with config.json, tokenizer and safetensors weights, or a Hugging Face model."
+        ) from error
+    model.to(device=where)
+    return Base(model, tokenizer, name=name, digest=_digest(folder))
+
+
+def _local_folder(name: str) -> Path:
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise BaseModelError(
+                f"the folder {name!r} is no base model: it has no config.json. Set MILP_BASE_MODEL to a folder "
+                "written by save_pretrained, or to a Hugging Face name."
+            )
+        return folder
+    if folder.is_absolute() or name.startswith(("./", "../", "~")):
+        raise BaseModelError(f"there is no folder {name!r}: set MILP_BASE_MODEL to a folder that exists.")
+    from huggingface_hub import snapshot_download
+
+    try:
+        patterns = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except Exception as error:  # the hub client raises many kinds; all of them mean the same to the caller
+        raise BaseModelError(
+            f"{name!r} is neither a local folder nor a Hugging Face model that can be fetched from here."
+        ) from error
+
+
+def _device(device: str) -> torch.device:
+    if device != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _dtype(dtype: str, device: torch.device) -> torch.dtype:
+    if dtype != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    if device.type == "cpu" and _cpu_computes_bfloat16():
+        return torch.bfloat16
+    return torch.float32
+
+
+def _cpu_computes_bfloat16() -> bool:
+    """Whether the CPU has bfloat16 matrix tiles (AMX); emulated bfloat16 is slower than float32."""
+    return bool(torch.cpu._is_amx_tile_supported())
+
+
+def _generation_ends(model: nn.Module) -> list[int]:
+    ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    return [] if ends is None else list(ends) if isinstance(ends, list | tuple) else [ends]
+
+
+def _digest(folder: Path) -> str:
+    """SHA-256 over config.json and every weight file, names included."""
+    digest = hashlib.sha256()
+    files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
+    for file in files:
+        digest.update(f"{file.name}\0{os.path.getsize(file)}\0".encode())
+        with file.open("rb") as content:
+            for block in iter(lambda: content.read(1 << 22), b""):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,134 @@
+"""How well stacks answer held-out samples: loss of the true response, and scores of the greedy one.
+
+All stacks are scored on the same samples in the same batches. Must not know trials, splits or gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from engine.base import Base
+from engine.batches import Example, encode_example, pad
+from engine.decoding import Row, generate
+from engine.errors import TrainingStoppedError
+from engine.grouped import Route
+from engine.history import Sample
+from engine.metrics import persona_f1, persona_words, rouge_1, rouge_l
+from engine.prompts import Message, messages_for
+from engine.stack import Stack
+from engine.training import response_losses
+
+_ROWS = 16
+"""Samples scored in one forward: more are no faster on a CPU, and logits of a large vocabulary take memory."""
+
+
+class Retriever(Protocol):
+    """What a memory prompt needs: the pairs of the train history nearest to a query, nearest last."""
+
+    def nearest(self, query: str, k: int) -> Sequence[Sample]: ...
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One entry per sample, in the samples' order.
+
+    Attributes:
+        loss: mean cross-entropy of the response's tokens, nats.
+        rouge_1, rouge_l, persona_f1: of the greedy response, 0 to 100.
+        responses: the greedy responses.
+    """
+
+    loss: list[float]
+    rouge_1: list[float]
+    rouge_l: list[float]
+    persona_f1: list[float]
+    responses: list[str]
+
+
+def evaluate_stacks(
+    base: Base,
+    stacks: Sequence[Stack | None],
+    samples: Sequence[Sample],
+    *,
+    train: Sequence[Sample],
+    profile: str,
+    max_new_tokens: int,
+    max_sequence_tokens: int,
+    memory: Retriever | None = None,
+    memory_pairs: int = 0,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> list[Evaluation]:
+    """Score every stack (None is the base) on the same samples.
+
+    Args:
+        train: the train part of the history; with `profile` it gives the words of Persona F1.
+        memory: with it, prompts carry the profile and the `memory_pairs` nearest pairs.
+
+    Raises:
+        TrainingStoppedError: `should_stop` said so.
+    """
+    prompts = [
+        messages_for(s.query, profile=profile, memory=memory.nearest(s.query, memory_pairs))
+        if memory is not None
+        else messages_for(s.query)
+        for s in samples
+    ]
+    limit = min(max_sequence_tokens, base.context_length)
+    examples = [encode_example(base.format, p, s.response, limit) for p, s in zip(prompts, samples, strict=True)]
+    placed = [None if stack is None else stack.to(device=base.device, dtype=base.dtype) for stack in stacks]
+    losses = _losses(base, placed, examples, should_stop)
+    responses = _responses(base, placed, prompts, max_new_tokens, should_stop)
+    persona = persona_words([profile, *(text for s in train for text in (s.query, s.response))])
+    return [_score(loss, answers, samples, persona) for loss, answers in zip(losses, responses, strict=True)]
+
+
+@torch.inference_mode()
+def _losses(
+    base: Base, stacks: Sequence[Stack | None], examples: Sequence[Example], should_stop: Callable[[], bool]
+) -> list[list[float]]:
+    """Mean loss of each example under each stack: stacks x examples."""
+    result = [[0.0] * len(examples) for _ in stacks]
+    order = sorted(range(len(examples)), key=lambda i: examples[i].length)
+    for start in range(0, len(order), _ROWS):
+        chunk = order[start : start + _ROWS]
+        batch = pad([examples[i] for i in chunk], base.pad_id, base.device)
+        for k, stack in enumerate(stacks):
+            if should_stop():
+                raise TrainingStoppedError("evaluation was stopped")
+            route = Route.of([(len(chunk), stack.a, stack.b)]) if stack is not None else Route.base()
+            losses, row = response_losses(base, route, batch)
+            sums = torch.zeros(len(chunk), device=losses.device).index_add_(0, row, losses)
+            means = sums / torch.bincount(row, minlength=len(chunk))
+            for i, mean in zip(chunk, means.tolist(), strict=True):
+                result[k][i] = mean
+    return result
+
+
+def _responses(
+    base: Base,
+    stacks: Sequence[Stack | None],
+    prompts: Sequence[Sequence[Message]],
+    max_new_tokens: int,
+    should_stop: Callable[[], bool],
+) -> list[list[str]]:
+    """Greedy response to each prompt by each stack: stacks x prompts."""
+    room = base.context_length - max_new_tokens
+    ids = [base.format.prompt_ids(messages, room, cut=True) for messages in prompts]
+    rows = [[Row(prompt, stack, max_new_tokens) for prompt in ids] for stack in stacks]
+    generate(base, [row for of_stack in rows for row in of_stack], should_stop=should_stop)
+    return [[base.format.decode(row.tokens) for row in of_stack] for of_stack in rows]
+
+
+def _score(loss: list[float], responses: list[str], samples: Sequence[Sample], persona: frozenset[str]) -> Evaluation:
+    references = [s.response for s in samples]
+    return Evaluation(
+        loss=loss,
+        rouge_1=[rouge_1(r, a) for r, a in zip(references, responses, strict=True)],
+        rouge_l=[rouge_l(r, a) for r, a in zip(references, responses, strict=True)],
+        persona_f1=[persona_f1(a, persona) for a in responses],
+        responses=responses,
+    )
