@@ -5,6 +5,7 @@ Knows text only: no tensors, no database.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,11 +13,17 @@ from typing import Generic, TypeVar
 
 from engine.errors import HistoryTooShortError
 
-TRAIN_FRACTION = 0.7
-VALIDATION_FRACTION = 0.1
+TRAIN_PERCENT = 70
+VALIDATION_PERCENT = 10
 MIN_SAMPLES = 20
 """70 / 10 / 20 % in time order (MiLP, section 4.1). Twenty samples are the fewest that leave two for validation
 and four for test; fewer validation answers than that tell nothing about ROUGE-L."""
+
+PROFILE_QUERY = "What do you know about me?"
+PROFILE_KIND = "profile"
+
+# A sentence ends at . ! ? (or the full-width ones) before white space; "e.g. x" may be cut, which does no harm.
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])\s*")
 
 T = TypeVar("T")
 
@@ -52,6 +59,17 @@ def split_in_time(samples: Sequence[T], min_samples: int = MIN_SAMPLES) -> Split
             f"{count} samples are too few to personalise: at least {min_samples} are needed "
             "(70 % train, 10 % validation, 20 % test). Send more of this user's history."
         )
-    train_end = int(count * TRAIN_FRACTION)
-    validation_end = train_end + max(1, int(count * VALIDATION_FRACTION))
+    # Whole numbers: 0.7 * 90 is 62.99 in floating point, and would cost that user a training sample.
+    train_end = count * TRAIN_PERCENT // 100
+    validation_end = train_end + max(1, count * VALIDATION_PERCENT // 100)
     return Split(tuple(samples[:train_end]), tuple(samples[train_end:validation_end]), tuple(samples[validation_end:]))
+
+
+def profile_samples(profile: str) -> list[Sample]:
+    """A user's profile as training samples, one for each sentence of each line, without repetitions.
+
+    The facts of a profile are learned as answers to one question that no history asks by chance (`PROFILE_QUERY`).
+    """
+    lines = (line.strip(" \t-*•") for line in profile.splitlines())
+    facts = (fact.strip() for line in lines for fact in _SENTENCE_END.split(line))
+    return [Sample(PROFILE_QUERY, fact, kind=PROFILE_KIND) for fact in dict.fromkeys(facts) if fact]

@@ -5,6 +5,7 @@ Knows text only: no tensors, no model, no database.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from engine.history import Sample
@@ -22,6 +23,7 @@ class MemoryRetriever:
         # Loaded here: bm25s brings numpy, and jax where that is installed.
         from bm25s import BM25
 
+        logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets DEBUG for itself when imported
         self._samples = tuple(samples)
         words = [content_words(f"{sample.query}\n{sample.response}") for sample in self._samples]
         self._index = BM25(method="lucene", k1=1.5, b=0.75) if any(words) else None

@@ -1,0 +1,251 @@
+"""The adapter store: publish, verify, load, export and erase users' stacks.
+
+Versions are immutable and named by their content; trials wait here until their job publishes. Nothing is loaded that
+is not byte for byte what was written, and nothing onto another base. Must not know HTTP, the database or Celery: which
+version is active is the database's to say.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from adapters_store import layout, peft_format, record
+from adapters_store.errors import AdapterCorruptError, AdapterNotFoundError
+from adapters_store.folders import Folders, open_folders
+from adapters_store.layout import CONFIG_FILE, RECORD_FILE, WEIGHTS_FILE
+from adapters_store.record import Provenance
+from engine.errors import StackMismatchError
+from engine.projections import Projection
+from engine.stack import Stack, check_fits
+
+_VERSION_FILES = (CONFIG_FILE, WEIGHTS_FILE)
+_TRIAL_FILES = (WEIGHTS_FILE,)
+_LOST = "It cannot be used: activate another version of this user, or personalise again."
+_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+"""The same version always exports the same bytes, so the zip carries no time of its own."""
+
+
+class Target(Protocol):
+    """What a stack is loaded onto: the engine's Base, of which the store looks at this much."""
+
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def n_layers(self) -> int: ...
+
+    @property
+    def projections(self) -> tuple[Projection, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A version in the store: its id, and its folder relative to the store's root."""
+
+    id: str
+    path: str
+
+
+class AdapterStore:
+    """All stacks that are kept, in one local folder or under one fsspec URL. Safe to share between threads."""
+
+    def __init__(self, folders: Folders) -> None:
+        self._folders = folders
+
+    @classmethod
+    def open(cls, url: str) -> AdapterStore:
+        """The store at a URL: a folder, file://, s3:// or anything fsspec knows. Touches nothing yet.
+
+        Raises:
+            StoreError: no file system is known or installed for this URL.
+        """
+        return cls(open_folders(url))
+
+    def ping(self) -> None:
+        """Write, read and remove a few bytes; StoreError if the store is out of reach, full or read-only."""
+        self._folders.probe()
+
+    def publish(self, tenant: str, user_id: str, stack: Stack, provenance: Provenance) -> Published:
+        """Keep a stack as an immutable version: all of it or nothing.
+
+        The same stack on the same base is the same version: if it is there and whole it is reused as it is, if it is
+        there and damaged it is written anew.
+
+        Raises:
+            StackMismatchError: the stack holds NaN, or its tensors do not belong together.
+            StoreError: it could not be written (disk full, read-only, out of reach).
+            ValueError: metrics or options that JSON has no word for.
+        """
+        peft_format.check_publishable(stack)
+        weights = peft_format.weights_to_bytes(stack)
+        config = peft_format.adapter_config_bytes(stack, provenance.base_name, fan_in_fan_out=provenance.fan_in_fan_out)
+        version_id = f"v_{record.content_digest(weights, stack.configuration, provenance.base_digest)}"
+        path = layout.version_path(tenant, user_id, version_id)
+        files = {CONFIG_FILE: config, WEIGHTS_FILE: weights}
+        sealed = record.version_record(files, stack.configuration, provenance, version_id)
+        self._put(path, files | {RECORD_FILE: sealed}, self._verified_version)
+        return Published(version_id, path)
+
+    def load(self, path: str, base: Target) -> Stack:
+        """The stack of a version, verified, on the CPU.
+
+        Raises:
+            AdapterNotFoundError: no version lies there.
+            AdapterCorruptError: a file was changed, cut short or damaged.
+            StackMismatchError: it was trained on another base, or a tensor fits no projection of this one.
+            StoreError: the store could not be read.
+        """
+        found, files = self._verified_version(path)
+        trained_on = found["base"]
+        if trained_on["digest"] != base.digest:
+            raise StackMismatchError(
+                f"version {found['id']} was trained on the base {trained_on['name']!r} ({trained_on['digest'][:12]}), "
+                f"and this service runs another one ({base.digest[:12]}): set MILP_BASE_MODEL back to it, or "
+                "personalise this user again."
+            )
+        return _stack_from(found, files, base, path)
+
+    def metadata(self, path: str) -> dict[str, Any]:
+        """The stack.json of a version: configuration, base, metrics, sample digests, seed, options, software.
+
+        Raises:
+            AdapterNotFoundError, AdapterCorruptError, StoreError: as for `load`; the weights are not read.
+        """
+        return self._record(layout.checked_version_path(path), _content_of_version(path))
+
+    def export_zip(self, path: str) -> bytes:
+        """A version as a zip of PEFT's two files and stack.json, flat: unpack it and load the folder with PEFT.
+
+        Raises:
+            AdapterNotFoundError, AdapterCorruptError, StoreError: as for `load`.
+        """
+        _, files = self._verified_version(path)
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+            for name, data in (*files.items(), (RECORD_FILE, self._read(f"{path}/{RECORD_FILE}", path))):
+                archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), data)
+        return buffer.getvalue()
+
+    def save_trial(self, tenant: str, user_id: str, job_id: str, number: int, stack: Stack) -> str:
+        """Keep a trial's trained stack until its job publishes, and return its path. Raises as `publish` does."""
+        peft_format.check_publishable(stack)
+        files = {WEIGHTS_FILE: peft_format.weights_to_bytes(stack)}
+        content = record.content_digest(files[WEIGHTS_FILE], stack.configuration, "")
+        folder = layout.trials_folder(tenant, user_id, job_id)
+        path = layout.checked_trial_path(f"{folder}/{layout.trial_name(number, content)}")
+        sealed = record.trial_record(files, stack.configuration, content)
+        self._put(path, files | {RECORD_FILE: sealed}, self._verified_trial)
+        return path
+
+    def load_trial(self, path: str, base: Target) -> Stack:
+        """The stack of a trial, verified, on the CPU. Raises as `load` does."""
+        found, files = self._verified_trial(path)
+        return _stack_from(found, files, base, path)
+
+    def drop_trials(self, tenant: str, user_id: str, job_id: str, keep: Collection[int] = ()) -> None:
+        """Remove a job's trials, but for the numbers in `keep`."""
+        folder = layout.trials_folder(tenant, user_id, job_id)
+        if not keep:
+            self._folders.remove(folder)
+            return
+        for name in self._folders.names(folder):
+            if layout.trial_number(name) not in keep:
+                self._folders.remove(f"{folder}/{name}")
+
+    def erase_version(self, path: str) -> None:
+        """Remove a version. It is no error if it is gone already."""
+        self._folders.remove(layout.checked_version_path(path))
+
+    def erase_user(self, tenant: str, user_id: str) -> int:
+        """Remove everything kept of a user, versions and trials, and return how many stacks that were.
+
+        If this fails halfway, no version looks whole that is not; call it again to remove the rest.
+        """
+        user = layout.user_folder(tenant, user_id)
+        trials = f"{user}/{layout.TRIALS}"
+        stacks = sum(name.startswith("v_") for name in self._folders.names(user))
+        stacks += sum(len(self._folders.names(f"{trials}/{job}")) for job in self._folders.names(trials))
+        self._folders.remove(user)
+        return stacks
+
+    def _put(self, path: str, files: Mapping[str, bytes], verify: Callable[[str], object]) -> None:
+        if _is_whole(path, verify):
+            return
+        try:
+            self._folders.write(path, files)
+        except FileExistsError:
+            # Either another worker wrote the very same content meanwhile, or what is there is damaged.
+            if not _is_whole(path, verify):
+                self._folders.remove(path)
+                self._folders.write(path, files)
+
+    def _verified_version(self, path: str) -> tuple[dict[str, Any], dict[str, bytes]]:
+        layout.checked_version_path(path)
+        return self._verified(path, _content_of_version(path), _VERSION_FILES)
+
+    def _verified_trial(self, path: str) -> tuple[dict[str, Any], dict[str, bytes]]:
+        layout.checked_trial_path(path)
+        return self._verified(path, path.rpartition("-")[2], _TRIAL_FILES)
+
+    def _verified(self, path: str, content: str, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, bytes]]:
+        found = self._record(path, content)
+        files = {name: self._read(f"{path}/{name}", path) for name in names}
+        with _explained(path):
+            record.check_files(found, files)
+        return found, files
+
+    def _record(self, path: str, content: str) -> dict[str, Any]:
+        try:
+            data = self._folders.read(f"{path}/{RECORD_FILE}")
+        except FileNotFoundError as error:
+            raise AdapterNotFoundError(
+                f"there is no complete adapter at {path} in {self._folders.url}. {_LOST}"
+            ) from error
+        with _explained(path):
+            found = record.read_record(data)
+            record.check_content(found, content)
+        return found
+
+    def _read(self, file: str, path: str) -> bytes:
+        try:
+            return self._folders.read(file)
+        except FileNotFoundError as error:
+            missing = file.rpartition("/")[2]
+            raise AdapterCorruptError(f"the adapter at {path} has lost its {missing}. {_LOST}") from error
+
+
+def _content_of_version(path: str) -> str:
+    return path.rpartition("/v_")[2]
+
+
+def _is_whole(path: str, verify: Callable[[str], object]) -> bool:
+    try:
+        verify(path)
+    except (AdapterNotFoundError, AdapterCorruptError):
+        return False
+    return True
+
+
+def _stack_from(found: Mapping[str, Any], files: Mapping[str, bytes], base: Target, path: str) -> Stack:
+    with _explained(path):
+        stack = peft_format.weights_from_bytes(files[WEIGHTS_FILE], record.configuration_of(found))
+        check_fits(stack, base.projections, base.n_layers)
+    return stack
+
+
+@contextmanager
+def _explained(path: str) -> Iterator[None]:
+    """Say which adapter it is about, and what to do. A record that lacks a field is no record of ours."""
+    try:
+        yield
+    except AdapterCorruptError as error:
+        raise AdapterCorruptError(f"the adapter at {path} is damaged: {error} {_LOST}") from error
+    except StackMismatchError as error:
+        raise StackMismatchError(f"the adapter at {path} does not fit the base: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise AdapterCorruptError(f"the adapter at {path} is damaged: stack.json is no record. {_LOST}") from error
