@@ -9,15 +9,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from fractions import Fraction
 from typing import Generic, TypeVar
 
 from engine.errors import HistoryTooShortError
 
-TRAIN_PERCENT = 70
-VALIDATION_PERCENT = 10
+TRAIN_FRACTION = Fraction(7, 10)
+VALIDATION_FRACTION = Fraction(1, 10)
 MIN_SAMPLES = 20
 """70 / 10 / 20 % in time order (MiLP, section 4.1). Twenty samples are the fewest that leave two for validation
-and four for test; fewer validation answers than that tell nothing about ROUGE-L."""
+and four for test; fewer validation answers than that tell nothing about ROUGE-L. Exact fractions, for in floating point
+0.7 * 90 is 62.99 and would cost that user a training sample."""
 
 PROFILE_QUERY = "What do you know about me?"
 PROFILE_KIND = "profile"
@@ -59,9 +61,8 @@ def split_in_time(samples: Sequence[T], min_samples: int = MIN_SAMPLES) -> Split
             f"{count} samples are too few to personalise: at least {min_samples} are needed "
             "(70 % train, 10 % validation, 20 % test). Send more of this user's history."
         )
-    # Whole numbers: 0.7 * 90 is 62.99 in floating point, and would cost that user a training sample.
-    train_end = count * TRAIN_PERCENT // 100
-    validation_end = train_end + max(1, count * VALIDATION_PERCENT // 100)
+    train_end = int(count * TRAIN_FRACTION)
+    validation_end = train_end + max(1, int(count * VALIDATION_FRACTION))
     return Split(tuple(samples[:train_end]), tuple(samples[train_end:validation_end]), tuple(samples[validation_end:]))
 
 
