@@ -1,4 +1,4 @@
-"""The Bayesian search over configurations, as pure functions: observations in, proposals out.
+"""The search for a user's configuration: pure functions, data in and proposal out.
 
-Must not know Celery, the database or the base model.
+Knows configurations and scores; knows no Celery, no database, no model. Importing this package loads nothing heavy.
 """

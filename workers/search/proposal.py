@@ -1,0 +1,95 @@
+"""What to try next, given what is known: surrogate and acquisition put together. Pure: data in, proposal out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Sequence
+
+from engine.configuration import Configuration
+from workers.search.observations import Observation
+from workers.search.pareto import pareto_front, reference_point
+from workers.search.seeds import derive_seed
+from workers.search.space import SearchSpace
+
+MIN_OBSERVATIONS = 2
+"""A surrogate needs points to compare."""
+
+
+def propose(
+    space: SearchSpace,
+    observations: Sequence[Observation],
+    pending: Sequence[Configuration],
+    q: int,
+    *,
+    surrogate: str,
+    seed: int,
+    failed: Sequence[Configuration] = (),
+) -> list[Configuration]:
+    """Up to q points to try next. The same arguments give the same points.
+
+    Never a point that was observed, failed or is pending, never the base, never one twice. Failed points count as
+    being as bad as the worst observed, so that the search keeps away from where training diverges. With too few
+    observations to fit a surrogate to, or none it can be fitted to, the points are random.
+
+    Args:
+        observations: finished trials, the base's included.
+        pending: configurations being evaluated.
+        q: how many are wanted.
+        surrogate: see `workers.search.surrogate.SURROGATES`.
+        seed: one per round; the caller derives it.
+        failed: configurations whose trials ended without scores.
+
+    Returns:
+        Fewer than q, or none, when the space is used up.
+
+    Raises:
+        ValueError: unknown surrogate.
+        SurrogateUnavailableError: the surrogate's packages are not installed.
+    """
+    excluded = {o.configuration for o in observations} | set(pending) | set(failed)
+    if q <= 0:
+        return []
+    if len({o.configuration for o in observations}) < MIN_OBSERVATIONS:
+        return random_points(space, excluded, q, seed)
+    from workers.search.acquisition import choose_points
+    from workers.search.surrogate import Objectives, SurrogateFitError, fit_surrogate
+
+    known = [*observations, *_as_bad_as_the_worst(observations, failed)]
+    points, objectives = space.encode([o.configuration for o in known]), Objectives(known)
+    try:
+        model = fit_surrogate(surrogate, points, objectives, seed)
+    except SurrogateFitError:
+        return random_points(space, excluded, q, seed)
+    return choose_points(
+        model,
+        space,
+        points,
+        objectives.standardised(reference_point(observations)),
+        pending,
+        excluded,
+        [observations[i].configuration for i in pareto_front(observations)],
+        q,
+        derive_seed(seed, "acquisition"),
+    )
+
+
+def random_points(space: SearchSpace, excluded: Collection[Configuration], q: int, seed: int) -> list[Configuration]:
+    """Up to q distinct random points, none excluded and none the base; fewer when the space is used up."""
+    rng = random.Random(derive_seed(seed, "random"))
+    taken = set(excluded)
+    if space.trained_count <= 2 * (len(taken) + q):
+        free = [point for point in space.trained_points() if point not in taken]
+        return rng.sample(free, min(q, len(free)))
+    chosen: list[Configuration] = []
+    while len(chosen) < q:
+        point = space.random(rng)
+        if point not in taken:
+            taken.add(point)
+            chosen.append(point)
+    return chosen
+
+
+def _as_bad_as_the_worst(observations: Sequence[Observation], failed: Sequence[Configuration]) -> list[Observation]:
+    loss, rouge_l = max(o.loss for o in observations), min(o.rouge_l for o in observations)
+    loss_se, rouge_l_se = max(o.loss_se for o in observations), max(o.rouge_l_se for o in observations)
+    return [Observation(c, loss, loss_se, rouge_l, rouge_l_se, 0) for c in failed if not c.is_base]

@@ -1,0 +1,160 @@
+"""The discrete search space: which configurations there are, which are neighbours, how a surrogate sees them.
+
+MiLP, Table 2: one bit per decoder layer, n LoRAs of rank r per projection. Knows nothing of scores.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import TYPE_CHECKING
+
+from engine.configuration import MAX_LORAS, RANKS, Configuration
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def default_max_total_rank(hidden_size: int) -> int:
+    """Largest n * r searched where nothing else is set: vLLM serves 512 at most, and hidden / 2 is still low rank."""
+    return min(512, hidden_size // 2)
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """Every configuration of a base with `n_layers` decoder layers whose stack has a total rank that fits.
+
+    The base itself (no layer active, or n = 0) is one point of the space, in its normalised form. Every other point
+    trains something; `random`, `neighbours` and `trained_points` give only those.
+
+    Args:
+        n_layers: decoder layers of the base.
+        max_total_rank: largest n * r.
+        ranks: the ranks r to choose from.
+        max_loras: largest n.
+
+    Raises:
+        ValueError: no layer, or a rank or number of LoRAs below one.
+    """
+
+    n_layers: int
+    max_total_rank: int
+    ranks: tuple[int, ...] = RANKS
+    max_loras: int = MAX_LORAS
+
+    def __post_init__(self) -> None:
+        if self.n_layers < 1 or self.max_loras < 1 or not self.ranks or min(self.ranks) < 1:
+            raise ValueError(f"a search space needs layers, ranks and LoRAs of at least one, got {self}")
+
+    @cached_property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Every (n, r) with n >= 1 and n * r at most `max_total_rank`, smallest rank first."""
+        return tuple(
+            (n, r) for r in sorted(self.ranks) for n in range(1, self.max_loras + 1) if n * r <= self.max_total_rank
+        )
+
+    @property
+    def trained_count(self) -> int:
+        """Number of points other than the base."""
+        return ((1 << self.n_layers) - 1) * len(self.sizes)
+
+    @property
+    def trains_something(self) -> bool:
+        """Whether there is any point but the base: false where even the smallest rank is too large."""
+        return bool(self.sizes)
+
+    @property
+    def base(self) -> Configuration:
+        return Configuration.base(self.n_layers)
+
+    def contains(self, configuration: Configuration) -> bool:
+        """Whether this very configuration is a point of the space (the base only in its normalised form)."""
+        if len(configuration.layers) != self.n_layers:
+            return False
+        if configuration.is_base:
+            return configuration == self.base
+        return (configuration.n, configuration.r) in self.sizes
+
+    def trained_points(self) -> Iterator[Configuration]:
+        """All points but the base, in a fixed order. Only for small spaces: there are `trained_count` of them."""
+        for layers in product((False, True), repeat=self.n_layers):
+            if any(layers):
+                for n, r in self.sizes:
+                    yield Configuration(layers, n, r)
+
+    def random(self, rng: random.Random) -> Configuration:
+        """A random point other than the base.
+
+        The number of active layers is drawn first, uniformly: a coin per layer would give half of them nearly always.
+        Then r among the ranks that fit, then n among those that fit with r.
+
+        Raises:
+            ValueError: the space holds the base only.
+        """
+        active = set(rng.sample(range(self.n_layers), rng.randint(1, self.n_layers)))
+        return self.point(active, rng.random(), rng.random())
+
+    def point(self, active: set[int], rank_share: float, loras_share: float) -> Configuration:
+        """The point with these active layers, and r and n at these shares (0..1, below 1) of what fits.
+
+        Raises:
+            ValueError: the space holds the base only.
+        """
+        if not self.trains_something:
+            raise ValueError(f"no rank of {self.ranks} fits a total rank of {self.max_total_rank}")
+        ranks = sorted({r for _, r in self.sizes})
+        r = ranks[int(rank_share * len(ranks))]
+        n = 1 + int(loras_share * sum(rank == r for _, rank in self.sizes))
+        return Configuration(tuple(layer in active for layer in range(self.n_layers)), n, r)
+
+    def neighbours(self, configuration: Configuration) -> list[Configuration]:
+        """The points one move away, the base left out; a symmetric relation among trained points.
+
+        A move flips one layer, moves one active layer's LoRAs to an inactive one, or changes (n, r) to any other pair
+        that fits. The base's neighbours have one active layer and one LoRA.
+        """
+        if configuration.is_base:
+            return [
+                Configuration(_flip(self.base.layers, layer), n, r)
+                for layer in range(self.n_layers)
+                for n, r in self.sizes
+                if n == 1
+            ]
+        layers, n, r = configuration.layers, configuration.n, configuration.r
+        on = [i for i, active in enumerate(layers) if active]
+        off = [i for i, active in enumerate(layers) if not active]
+        bits = [_flip(layers, i) for i in range(self.n_layers)] + [_flip(layers, i, j) for i, j in product(on, off)]
+        moved = [Configuration(changed, n, r) for changed in bits if any(changed)]
+        return moved + [Configuration(layers, *size) for size in self.sizes if size != (n, r)]
+
+    def encode(self, configurations: Sequence[Configuration]) -> Tensor:
+        """Configurations as a surrogate sees them.
+
+        n LoRAs of rank r are the same function as one of rank n * r, so the axes are the layer bits, log(n * r), and
+        log(r): a sparse prior can then drop the last one, where (n, r) as axes would hide it. The base is the origin.
+
+        Returns:
+            m x (n_layers + 2) tensor of float64 in [0, 1], no two points alike.
+        """
+        import torch
+
+        low, high = min(self.ranks), max(self.ranks)
+        # Half the smallest rank is zero, so that the smallest stack differs from the base on this axis too.
+        span = math.log(2 * max(self.max_total_rank, low) / low)
+        rows = [
+            [
+                *map(float, c.layers),
+                0.0 if c.is_base else math.log(2 * c.total_rank / low) / span,
+                math.log(c.r / low) / math.log(high / low) if high > low and not c.is_base else 0.0,
+            ]
+            for c in configurations
+        ]
+        return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), self.n_layers + 2)
+
+
+def _flip(layers: tuple[bool, ...], *positions: int) -> tuple[bool, ...]:
+    return tuple(active != (i in positions) for i, active in enumerate(layers))
