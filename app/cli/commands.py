@@ -1,0 +1,196 @@
+"""What the plain commands do: import, personalize, status, ask, chat, export, users, jobs. A client of the REST API only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.table import Table
+
+from app.cli import histories, progress
+from app.cli.client import Json, ServiceClient
+from app.cli.errors import CliError
+from app.cli.tables import outcome_tables
+
+
+def import_file(client: ServiceClient, file: Path, names: Sequence[str], personalize: bool | None) -> None:
+    """Send the histories of a file; say for each user what was added and whether a job began."""
+    if histories.is_chat(file):
+        if len(names) != 1:
+            raise CliError(f"{file} is chat JSONL, which names no user. Say whose it is with one --user ID.")
+        user_id = names[0]
+        _print(f"{user_id}: {_added(client.add_chat(user_id, histories.read_text(file).encode(), personalize))}")
+        return
+    for history in histories.choose(histories.read_histories(file), names, str(file)):
+        answer = send(client, history, personalize="auto" if personalize is None else personalize)
+        _print(f"{history.user_id}: {_added(answer)}")
+
+
+def send(client: ServiceClient, history: histories.History, **job: Any) -> Json:
+    """Send one history in as many requests as it takes; only the last may start a job. Returns counts over all."""
+    bodies = list(history.bodies())
+    added = duplicates = 0
+    for number, body in enumerate(bodies, 1):
+        last = number == len(bodies)
+        answer = client.add_history(history.user_id, {**body, **(job if last else {"personalize": False})})
+        added += answer["added"]
+        duplicates += answer["duplicates"]
+    return {**answer, "added": added, "duplicates": duplicates}
+
+
+def personalize(client: ServiceClient, user_id: str, options: Json, *, wait: bool) -> None:
+    """Start a job; unless told not to wait, show it to its end and what it found."""
+    job = client.personalize(user_id, options)
+    if not wait:
+        _print(f"Job {job['id']} is queued. See it with: milp status {job['id']}")
+        return
+    console = Console()
+    try:
+        ended = progress.follow(client, {user_id: job["id"]}, console)[user_id]
+    except KeyboardInterrupt:
+        _print(f"The job goes on. See it with: milp status {job['id']}")
+        raise
+    for part in outcome_tables(user_id, ended):
+        console.print(part)
+
+
+def status(client: ServiceClient, what: str | None) -> None:
+    """A job (`job_...`), a user, or the service with its unfinished jobs."""
+    if what is None:
+        if not client.is_ready():
+            client.users()  # says so itself where nothing answers
+            raise CliError(f"The service at {client.url} answers but is not ready. See {client.url}/readyz.")
+        _print(f"The service at {client.url} is ready.")
+        for job in client.jobs():
+            if job["status"] not in ("succeeded", "failed", "cancelled"):
+                _print(f"{job['id']}  {job['user_id']}: {progress.in_words(job)}")
+    elif what.startswith("job_"):
+        _show_job(client.job(what))
+    else:
+        _show_user(client, what)
+
+
+def ask(client: ServiceClient, user_id: str, query: str, mode: str) -> None:
+    """Print the answer as it comes, then how it was made."""
+    console = Console()
+    for kind, data in client.stream(user_id, query, mode=mode):
+        if kind == "delta":
+            console.out(data["text"], end="", highlight=False)
+        elif kind == "done":
+            console.out("")
+            console.print(_made_by(data), style="dim", markup=False, highlight=False)
+
+
+def chat(client: ServiceClient, user_id: str, mode: str, lines: TextIO) -> None:
+    """Answer line after line until an empty one or the end. Each stands alone, as the history's pairs do."""
+    client.user(user_id)
+    interactive = lines.isatty()
+    read: Callable[[], str] = (lambda: input("you> ")) if interactive else (lambda: next(lines, ""))
+    while True:
+        try:
+            query = read().strip()
+        except EOFError:
+            return
+        if not query:
+            return
+        ask(client, user_id, query, mode)
+
+
+def export(client: ServiceClient, user_id: str, version_id: str | None, to: Path | None) -> None:
+    """Write a version's zip; never over a file that is there."""
+    version_id = version_id or current_version(client, user_id)
+    target = to or Path(f"{user_id}-{version_id}.zip")
+    content = client.export(user_id, version_id)
+    try:
+        with target.open("xb") as file:
+            file.write(content)
+    except FileExistsError:
+        raise CliError(f"{target} is there already. Remove it, or choose another name with --to.") from None
+    except OSError as error:
+        raise CliError(f"{target} cannot be written ({error.strerror}). Choose another place with --to.") from error
+    _print(f"{target}: unzip it, then PeftModel.from_pretrained(base, folder) loads it.")
+
+
+def current_version(client: ServiceClient, user_id: str) -> str:
+    """The active version's id, else the newest's.
+
+    Raises:
+        CliError: there is none.
+    """
+    active = client.user(user_id).get("active_version_id")
+    if active:
+        return str(active)
+    versions = client.versions(user_id)
+    if not versions:
+        raise CliError(f"{user_id} has no version yet. Make one with: milp personalize {user_id}")
+    return str(versions[0]["id"])
+
+
+def users(client: ServiceClient) -> None:
+    """A table of all users."""
+    table = Table("User", "Samples", "Active version", "Since")
+    for user in client.users():
+        table.add_row(
+            user["user_id"],
+            str(user.get("samples", "")),
+            user.get("active_version_id") or "-",
+            user["created_at"][:10],
+        )
+    _print_table(table, "No users yet. Send a history with: milp import FILE")
+
+
+def jobs(client: ServiceClient, user_id: str | None, status: str | None) -> None:
+    """A table of jobs, newest first."""
+    table = Table("Job", "User", "Status", "Trials", "Best ROUGE-L", "Created")
+    for job in client.jobs(user_id=user_id, status=status):
+        best = (job.get("best") or {}).get("rouge_l")
+        trials = f"{job['trials_done']}/{job['trials_planned']}" if job["trials_planned"] else "-"
+        row = [job["id"], job["user_id"], job["status"], trials, "-" if best is None else f"{best:.1f}"]
+        table.add_row(*row, job["created_at"][:16].replace("T", " "))
+    _print_table(table, "No such jobs.")
+
+
+def _show_job(job: Json) -> None:
+    _print(f"{job['id']} of {job['user_id']}: {progress.in_words(job)}")
+    if job.get("error"):
+        _print(f"Why: {job['error']['detail']}")
+    if job.get("report"):
+        console = Console()
+        for part in outcome_tables(job["user_id"], job):
+            console.print(part)
+
+
+def _show_user(client: ServiceClient, user_id: str) -> None:
+    user = client.user(user_id)
+    _print(f"{user_id}: active version {user.get('active_version_id') or 'none'}, {user.get('samples', '?')} samples")
+    for job in client.jobs(user_id=user_id):
+        _print(f"{job['id']}: {progress.in_words(job)}")
+
+
+def _added(answer: Json) -> str:
+    counts = f"{answer['added']} samples added, {answer['duplicates']} known before, {answer['total']} in all"
+    if answer.get("job"):
+        return f"{counts}; job {answer['job']['id']} (milp status {answer['job']['id']})"
+    skipped = answer.get("job_skipped")
+    return f"{counts}; no job: {skipped['detail']}" if skipped else counts
+
+
+def _made_by(answer: Json) -> str:
+    version = f", version {answer['version_id']}" if answer.get("version_id") else ""
+    pairs = f", {len(answer['memory'])} past pairs in the prompt" if answer.get("memory") else ""
+    return f"({answer['mode']}{version}{pairs})"
+
+
+def _print(line: str) -> None:
+    Console().print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_table(table: Table, otherwise: str) -> None:
+    console = Console()
+    if table.row_count:
+        width = None if console.is_terminal else 160  # a file or pipe has no width to wrap to
+        console.print(table, width=width)
+    else:
+        _print(otherwise)

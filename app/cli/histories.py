@@ -1,0 +1,150 @@
+"""Reads history files: one JSON object per user and line, or OpenAI chat JSONL. Knows files, not the service."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from app.cli.errors import CliError
+
+_BODY_CHARACTERS = 4_000_000
+"""Roughly what one request carries; far below `max_body_bytes`, whatever the text is encoded to."""
+_NAMES_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class History:
+    """One user's history as it stands in a file. `user_id` is one the service accepts, `name` the file's own."""
+
+    name: str
+    profile: str
+    samples: list[dict[str, Any]] = field(repr=False)
+
+    @property
+    def user_id(self) -> str:
+        return valid_user_id(self.name)
+
+    def bodies(self) -> Iterator[dict[str, Any]]:
+        """The history as request bodies of bounded size; the first carries the profile."""
+        batch: list[dict[str, Any]] = []
+        size, first = 0, True
+        for sample in self.samples:
+            length = len(sample["query"]) + len(sample["response"])
+            if batch and size + length > _BODY_CHARACTERS:
+                yield {"samples": batch, **({"profile": self.profile} if first else {})}
+                batch, size, first = [], 0, False
+            batch.append(sample)
+            size += length
+        yield {"samples": batch, **({"profile": self.profile} if first else {})}
+
+
+def valid_user_id(name: str) -> str:
+    """`name` if the service takes it as a user id, else a like one: told apart by a digest of the original."""
+    cleaned = re.sub(r"[^A-Za-z0-9_@:-]+", "-", name).lstrip("_@:-")[:100]
+    if cleaned == name:
+        return name
+    return f"{cleaned or 'user'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def is_chat(path: Path) -> bool:
+    """Whether a file holds OpenAI chat JSONL: objects with `messages`."""
+    for _, row in _rows(path):
+        return "messages" in row
+    return False
+
+
+def read_text(path: Path) -> str:
+    """A file's text.
+
+    Raises:
+        CliError: it is not there, not readable or not UTF-8.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise CliError(f"{path} cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise CliError(f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8 and try again.") from error
+
+
+def read_histories(path: Path) -> list[History]:
+    """All histories of a file `{"user_id", "profile"?, "samples": [{"query", "response", "time"?, "kind"?}]}` a line.
+
+    Raises:
+        CliError: naming file, line and what is wrong.
+    """
+    histories = [_history(row, f"{path}, line {number}") for number, row in _rows(path)]
+    if not histories:
+        raise CliError(f"{path} is empty. It should hold one user's history as a JSON object in each line.")
+    names = [history.name for history in histories]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise CliError(f"{path} holds the user {twice!r} in more than one line. Join them into one.")
+    return histories
+
+
+def choose(histories: Sequence[History], names: Sequence[str], where: str) -> list[History]:
+    """Those of the given names, in the names' order; all where no name is given.
+
+    Raises:
+        CliError: a name that is not there; the message lists those that are.
+    """
+    known = {history.name: history for history in histories}
+    missing = next((name for name in names if name not in known), None)
+    if missing is not None:
+        raise CliError(f"{where} holds no user {missing!r}. It has: {listed(list(known))}.")
+    return [known[name] for name in dict.fromkeys(names)] if names else list(histories)
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names for a message, not too many."""
+    shown = ", ".join(names[:_NAMES_SHOWN])
+    return f"{shown} and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else shown
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise CliError(f"{path}, line {number} is not JSON ({error}).") from error
+        if not isinstance(row, dict):
+            raise CliError(f"{path}, line {number} is not a JSON object.")
+        yield number, row
+
+
+def _history(row: dict[str, Any], where: str) -> History:
+    name, profile, samples = row.get("user_id"), row.get("profile", ""), row.get("samples")
+    if not isinstance(name, str) or not name:
+        raise CliError(f'{where} has no "user_id". Each line is {{"user_id", "profile", "samples": [...]}}.')
+    if not isinstance(profile, str):
+        raise CliError(f'{where}: "profile" is not a text.')
+    if not isinstance(samples, list) or not samples:
+        raise CliError(f'{where}: "samples" is not a list of {{"query", "response"}} pairs.')
+    return History(name, profile, [_sample(sample, f"{where}, sample {i}") for i, sample in enumerate(samples, 1)])
+
+
+def _sample(sample: Any, where: str) -> dict[str, Any]:
+    if not isinstance(sample, dict) or not all(isinstance(sample.get(key), str) for key in ("query", "response")):
+        raise CliError(f'{where} needs "query" and "response", both texts.')
+    sent = {key: sample[key] for key in ("query", "response", "kind") if sample.get(key) is not None}
+    if sample.get("time") is not None:
+        sent["time"] = _iso(sample["time"], where)
+    return sent
+
+
+def _iso(time: Any, where: str) -> str:
+    """A time as the API takes it: ISO 8601 with an offset; UTC where the file gives none."""
+    try:
+        moment = datetime.fromisoformat(time)
+    except (TypeError, ValueError):
+        raise CliError(f'{where}: "time" {time!r} is not a time. Write it as 2026-11-03T18:30:00Z.') from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()

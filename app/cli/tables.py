@@ -1,0 +1,35 @@
+"""A finished job's outcome for the terminal: scores per method on the test split, and the gate's decision in words.
+
+Reads the job's report as the API gives it; must not know where it came from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from app.cli.outcome import METRICS, Outcome
+
+Json = dict[str, Any]
+
+
+def outcome_tables(user_id: str, job: Json) -> list[RenderableType]:
+    """What a finished job found, ready to print: table, then a few lines."""
+    outcome = Outcome.of(job)
+    table = Table(title=f"{user_id}: {outcome.test_size} test samples, mean [95 % bootstrap interval]", title_justify="left")
+    table.add_column("Method", no_wrap=True)
+    for metric in METRICS:
+        table.add_column(metric.title, justify="right", no_wrap=True)
+    for row in outcome.rows:
+        cells = [
+            Text(f"{interval.mean:.{metric.digits}f} [{interval.low:.{metric.digits}f}, {interval.high:.{metric.digits}f}]")
+            for metric, interval in zip(METRICS, row.scores, strict=True)
+        ]
+        for cell, best in zip(cells, row.best, strict=True):
+            cell.stylize("bold green" if best else "")
+        table.add_row(Text(row.label, style="bold" if row.method == "personalized" else ""), *cells)
+    lines = [outcome.winner_in_words, outcome.gate_in_words]
+    return [table, *(Text(line) for line in lines), Text("")]

@@ -1,0 +1,243 @@
+"""The whole service on one machine: migrated database, private Redis, one worker, the API; started, watched, stopped.
+
+Used as a context manager: whatever was started is stopped when the block ends, however it ends, and also when a later
+part fails to start. Must not know the command line, nor import what it starts: the parts are named, not imported.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+from app.embedded.child import Child
+from app.embedded.data_folder import DataFolderLock
+from app.embedded.errors import PartFailedError, PortInUseError
+from app.embedded.private_redis import PrivateRedis
+from app.settings import Settings
+
+_READY_SECONDS = 240.0
+"""Time for API and worker to import torch and load the base; generous, since a part that fails ends and is seen at once."""
+_API_GRACE_SECONDS = 10.0
+_WORKER_GRACE_SECONDS = 12.0
+"""Longer than the worker needs to hand back its task. What is killed after that is taken up again by lease."""
+_POLL_SECONDS = 0.1
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+class EmbeddedService:
+    """A service of our own, from `__enter__` until `__exit__`.
+
+    Args:
+        settings: port 0 means any free one.
+        say: told in a few words what is being started.
+
+    Attributes:
+        settings: what the parts run with, once entered: absolute paths, the real port and the broker's URL.
+
+    Raises (on entering):
+        AlreadyRunningError, PortInUseError, RedisMissingError, PartFailedError, EmbeddedError.
+    """
+
+    def __init__(self, settings: Settings, say: Callable[[str], None] = _silent) -> None:
+        self.settings = settings.model_copy(update={"data_dir": settings.data_dir.resolve()})
+        self._say = say
+        self._children: list[Child] = []
+        self._lock: DataFolderLock | None = None
+
+    @property
+    def url(self) -> str:
+        """Where its API answers."""
+        return local_url(self.settings)
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def check(self) -> None:
+        """Raises PartFailedError if a part has ended."""
+        for child in self._children:
+            child.check()
+
+    def wait(self) -> None:
+        """Block for as long as all parts run; ends by PartFailedError or by a signal's exception."""
+        while True:
+            self.check()
+            time.sleep(_POLL_SECONDS * 5)
+
+    def _start(self) -> None:
+        self._lock = DataFolderLock(self.settings.data_dir)
+        port = self.settings.port or _free_port(self.settings.host)
+        _check_port_is_free(self.settings.host, port)
+        self._use(port=port)
+        self._lock.announce(self.url)
+        logs = self.settings.data_dir / "logs"
+
+        if not self.settings.broker_url:
+            self._say("private Redis")
+            redis = PrivateRedis(self.settings.data_dir / "redis", log=logs / "redis.log", environment=os.environ)
+            self._children.append(redis.child)
+            redis.wait_until_ready()
+            self._use(broker_url=redis.broker_url)
+
+        self._say("database")
+        _upgrade_database(self.settings)
+
+        self._say("worker and API")
+        environment = child_environment(self.settings)
+        worker = self._start_worker(logs / "worker.log", environment)
+        api = self._start_api(logs / "api.log", environment)
+        self._wait_until("API", api, lambda: _answers(f"{self.url}/readyz"))
+        self._wait_until("worker", worker, lambda: _worker_answers(self.settings.broker_url))
+
+    def _use(self, *, port: int | None = None, broker_url: str | None = None) -> None:
+        update = {"port": port, "broker_url": broker_url}
+        self.settings = self.settings.model_copy(update={k: v for k, v in update.items() if v is not None})
+
+    def _start_worker(self, log: Path, environment: Mapping[str, str]) -> Child:
+        celery = ["-A", "workers.celery_app", "worker", "--pool=prefork", "--concurrency=1"]
+        quiet = ["--without-gossip", "--without-mingle", f"--loglevel={self.settings.log_level}"]
+        child = Child(
+            "worker",
+            [sys.executable, "-m", "app.embedded.celery_worker", *celery, *quiet],
+            # SIGTERM as a request to hand the running task back soon, instead of waiting for its end.
+            environment={**environment, "REMAP_SIGTERM": "SIGQUIT"},
+            log=log,
+            grace_seconds=_WORKER_GRACE_SECONDS,
+        )
+        self._children.append(child)
+        return child
+
+    def _start_api(self, log: Path, environment: Mapping[str, str]) -> Child:
+        uvicorn = ["--factory", "app.main:create_app", "--host", self.settings.host, "--port", str(self.settings.port)]
+        ending = ["--log-level", self.settings.log_level, "--timeout-graceful-shutdown", "5"]
+        child = Child(
+            "API",
+            [sys.executable, "-m", "uvicorn", *uvicorn, *ending],
+            environment=environment,
+            log=log,
+            grace_seconds=_API_GRACE_SECONDS,
+        )
+        self._children.append(child)
+        return child
+
+    def _wait_until(self, name: str, child: Child, ready: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + _READY_SECONDS
+        while not ready():
+            self.check()
+            if time.monotonic() > deadline:
+                raise PartFailedError(
+                    f"The {name} was not ready within {_READY_SECONDS:.0f} s. Its log is {child.log}", child.tail()
+                )
+            time.sleep(_POLL_SECONDS)
+
+    def _stop(self) -> None:
+        """Stop the parts, last started first; a signal meanwhile means: at once."""
+        with _signals_hurry() as hurry:
+            while self._children:
+                self._children[-1].stop(hurry)
+                self._children.pop()
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
+
+
+def local_url(settings: Settings) -> str:
+    """Where a service with these settings answers on this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(settings.host, settings.host)
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """This process's environment, with every setting spelled out, so that the parts cannot read others than we did."""
+    values = settings.model_dump(mode="json")
+    spelled = {f"MILP_{name.upper()}": v if isinstance(v, str) else json.dumps(v) for name, v in values.items()}
+    # Two processes share the cores: threads that spin while they wait would slow both several times over.
+    return {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1", **os.environ, **spelled}
+
+
+def _upgrade_database(settings: Settings) -> None:
+    from app.database import Database
+
+    database = Database(settings.resolved_database_url)
+    try:
+        database.upgrade()
+    finally:
+        database.dispose()
+
+
+def _check_port_is_free(host: str, port: int) -> None:
+    try:
+        _free_port(host, port)
+    except OSError as error:
+        raise PortInUseError(
+            f"The API cannot use port {port} on {host} ({error.strerror}). "
+            "Stop what is using it, or choose another with --port or MILP_PORT."
+        ) from error
+
+
+def _free_port(host: str, port: int = 0) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with closing(socket.socket(family)) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as uvicorn binds it
+        probe.bind((host, port))
+        free: int = probe.getsockname()[1]
+        return free
+
+
+def _answers(url: str) -> bool:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback never goes through a proxy
+    try:
+        with direct.open(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except (OSError, urllib.error.HTTPError):
+        return False
+
+
+def _worker_answers(broker_url: str) -> bool:
+    from celery import Celery
+
+    with Celery(broker=broker_url, set_as_current=False) as celery:
+        return bool(celery.control.ping(timeout=1.0))
+
+
+@contextmanager
+def _signals_hurry() -> Iterator[Callable[[], bool]]:
+    """While stopping, Ctrl-C and SIGTERM do not break off the stopping; they make it shorter."""
+    hurried = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield hurried.is_set
+        return
+
+    def hurry(_number: int, _frame: FrameType | None) -> None:
+        hurried.set()
+
+    before = {number: signal.signal(number, hurry) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield hurried.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
