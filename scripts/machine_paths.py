@@ -12,8 +12,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Folders that belong to one machine or account, at the start of a path; `(?!...)` keeps URLs and relative paths out.
-MACHINE_PATH = re.compile(r"(?<![\w./~-])/(?:root|home|Users|work|workspace|mnt|scratch|nfs)/[\w.-]+")
+# Folders that belong to one machine or account, at the start of a path; what precedes it keeps URLs and relative paths out.
+MACHINE_PATH = re.compile(r"(?<![\w./~-])/(?:root|home|Users|work|workspace|scratch)/[\w.-]+")
 
 
 def kept_files() -> list[Path]:
