@@ -6,6 +6,7 @@ SQLite (one file, WAL) and PostgreSQL behave alike behind this class. Knows no t
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ CONNECT_SECONDS = 10
 _UPGRADE_LOCK = 0x6D696C70
 """Key of the PostgreSQL advisory lock that lets one process upgrade at a time ("milp" in ASCII)."""
 _BEGIN = "milp_begin"
+_one_upgrade = threading.Lock()
 
 _SQLITE_AWAY = {
     sqlite3.SQLITE_BUSY: "it stays locked by another process",
@@ -77,6 +79,7 @@ class Database:
             DatabaseAwayError: the database cannot be reached, stays locked, or cannot be written.
         """
         with self._translated(), Session(self._writing, expire_on_commit=False) as session, session.begin():
+            session.connection()
             yield session
 
     @contextmanager
@@ -103,7 +106,9 @@ class Database:
                 if connection.dialect.name == "postgresql":
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
                 try:
-                    alembic.command.upgrade(migration_config(connection), "head")
+                    # Alembic keeps what it is doing in global variables.
+                    with _one_upgrade:
+                        alembic.command.upgrade(migration_config(connection), "head")
                 except alembic.util.CommandError as error:
                     raise DatabaseAwayError(
                         f"The database {self.name} cannot be upgraded: {error}. It was last used by a newer version "
@@ -159,9 +164,9 @@ class Database:
                     assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for the type checker
                     driver.execute("PRAGMA journal_mode=WAL").close()
                 return
-            except sqlite3.OperationalError as error:
+            except sqlite3.DatabaseError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise sa.OperationalError("PRAGMA journal_mode=WAL", None, error) from error
+                    raise sa.DatabaseError("PRAGMA journal_mode=WAL", None, error) from error
                 time.sleep(0.02)
 
 

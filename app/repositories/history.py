@@ -14,6 +14,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from app.errors import TooManySamplesError
 from app.repositories.paging import Page, page
+from app.repositories.text import check_text
 from app.repositories.users import lock_user
 from app.tables import SampleRow, now
 from engine.history import Sample
@@ -37,7 +38,7 @@ def sample_digest(query: str, response: str) -> str:
     """SHA-256 (hex) of the pair. Whitespace does not count: runs of it are one space, none at the ends."""
     parts = [" ".join(text.split()) for text in (query, response)]
     # The separator cannot occur in a part, for whitespace was normalised.
-    return hashlib.sha256("\n".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def add_samples(session: Session, tenant: str, user_id: str, samples: Sequence[Sample], limit: int) -> Added:
@@ -47,7 +48,10 @@ def add_samples(session: Session, tenant: str, user_id: str, samples: Sequence[S
     Raises:
         UserNotFoundError: there is no such user.
         TooManySamplesError: the user would have more than `limit`. Nothing is added.
+        InvalidEncodingError: a sample cannot be kept as text. Nothing is added.
     """
+    for number, sample in enumerate(samples):
+        check_text(f"Sample {number}", sample.query + sample.response)
     lock_user(session, tenant, user_id)
     known = set(session.exec(_of_user(select(SampleRow.digest), tenant, user_id)))
     before, received, rows = len(known), now(), []

@@ -8,6 +8,7 @@ from sqlmodel import Session, col, select
 
 from app.errors import UserNotFoundError
 from app.repositories.paging import Page, page
+from app.repositories.text import check_text
 from app.tables import Job, SampleRow, User, Version, now
 
 
@@ -15,7 +16,11 @@ def ensure_user(session: Session, tenant: str, user_id: str, profile: str | None
     """The user, made where there is none; a profile that is not None replaces the one there.
 
     Holds the user's row until the transaction ends: others who want to write for this user wait.
+
+    Raises:
+        InvalidEncodingError: the profile cannot be kept as text.
     """
+    check_text("The profile", profile or "")
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     moment = now()
     session.exec(
@@ -45,6 +50,7 @@ def lock_user(session: Session, tenant: str, user_id: str) -> User:
     Raises:
         UserNotFoundError: there is none.
     """
+    session.flush()
     user = session.get(User, (tenant, user_id), populate_existing=True, with_for_update={"key_share": True})
     if user is None:
         raise _unknown(user_id)

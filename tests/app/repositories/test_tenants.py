@@ -1,0 +1,98 @@
+"""Tenants: no function of any repository shows or touches a row of another tenant."""
+
+from __future__ import annotations
+
+import pytest
+from sqlmodel import Session
+
+from app.database import Database
+from app.errors import JobNotFoundError, UserNotFoundError, VersionNotFoundError
+from app.repositories import events, history, idempotency, jobs, trials, users, versions
+from app.tables import Job
+from tests.support.records import add_job, add_trials, add_user, options, samples, version
+
+
+def fill(session: Session, tenant: str) -> Job:
+    """Everything a tenant can have, under names that another tenant uses too."""
+    add_user(session, tenant, "u", samples(3))
+    job = add_job(session, tenant, "u")
+    add_trials(session, job, 2)
+    kept = versions.add_version(session, version(tenant=tenant, job=job))
+    versions.activate(session, users.get_user(session, tenant, "u"), kept.id)
+    idempotency.remember(session, tenant, "key", tenant, 202, {})
+    return job
+
+
+def seen(session: Session, tenant: str, job: Job) -> dict[str, list[str]]:
+    """The tenants of all rows that each looking function gives `tenant`, asked for the things of `job`'s owner."""
+    ids = [row.id for row in history.samples_in_order(session, job.tenant_id, "u") if row.id is not None]
+    active = versions.active_version(session, tenant, "u")
+    queued = jobs.queued_job(session, tenant, "u")
+    key = idempotency.find(session, tenant, "key")
+    found = {
+        "page_users": users.page_users(session, tenant, None, 10).items,
+        "samples_in_order": history.samples_in_order(session, tenant, "u"),
+        "samples_by_ids": history.samples_by_ids(session, tenant, ids),
+        "page_samples": history.page_samples(session, tenant, "u", None, 10).items,
+        "queued_job": [queued] if queued else [],
+        "page_jobs": jobs.page_jobs(session, tenant, limit=10).items,
+        "page_jobs_of_user": jobs.page_jobs(session, tenant, user_id="u", limit=10).items,
+        "trials_of": trials.trials_of(session, tenant, job.id),
+        "events_after": events.events_after(session, tenant, job.id, 0, 10),
+        "page_versions": versions.page_versions(session, tenant, "u", None, 10).items,
+        "active_version": [active] if active else [],
+        "idempotency": [key] if key else [],
+    }
+    return {name: [row.tenant_id for row in rows] for name, rows in found.items()}  # type: ignore[attr-defined]
+
+
+def test_a_tenant_without_anything_sees_nothing_of_another(database: Database) -> None:
+    with database.write() as session:
+        job = fill(session, "owner")
+        assert all(rows and set(rows) == {"owner"} for rows in seen(session, "owner", job).values())
+        assert [name for name, rows in seen(session, "stranger", job).items() if rows] == []
+        assert history.count_samples(session, "stranger", "u") == 0
+
+
+def test_tenants_with_the_same_names_see_each_their_own(database: Database) -> None:
+    with database.write() as session:
+        job, _ = fill(session, "owner"), fill(session, "stranger")
+        for name, rows in seen(session, "stranger", job).items():
+            assert set(rows) <= {"stranger"}, name
+        assert history.count_samples(session, "stranger", "u") == 3
+
+
+def test_what_another_tenant_has_is_not_found_by_name(database: Database) -> None:
+    with database.write() as session:
+        job = fill(session, "owner")
+        with pytest.raises(UserNotFoundError):
+            users.get_user(session, "stranger", "u")
+        with pytest.raises(UserNotFoundError):
+            users.lock_user(session, "stranger", "u")
+        with pytest.raises(JobNotFoundError):
+            jobs.get_job(session, "stranger", job.id)
+        with pytest.raises(VersionNotFoundError):
+            versions.get_version(session, "stranger", "u", version().id)
+        with pytest.raises(UserNotFoundError):
+            jobs.create_job(session, "stranger", "u", options())
+        with pytest.raises(UserNotFoundError):
+            history.add_samples(session, "stranger", "u", samples(1), limit=10)
+        add_user(session, "stranger", "u")
+        with pytest.raises(VersionNotFoundError):
+            versions.activate(session, users.get_user(session, "stranger", "u"), version().id)
+
+
+def test_what_a_tenant_does_leaves_another_as_it_was(database: Database) -> None:
+    with database.write() as session:
+        job = fill(session, "owner")
+        stranger = fill(session, "stranger")
+        before = seen(session, "owner", job)
+        assert history.add_samples(session, "stranger", "u", samples(3), limit=10).added == 0
+        assert history.delete_history(session, "stranger", "u") == 3
+        users.ensure_user(session, "stranger", "u", "another profile")
+        jobs.cancel_job(session, stranger)
+        versions.activate(session, users.get_user(session, "stranger", "u"), None)
+        users.delete_user(session, "stranger", "u")
+    with database.write() as session:
+        assert users.get_user(session, "owner", "u").profile == ""
+        assert seen(session, "owner", jobs.get_job(session, "owner", job.id)) == before

@@ -1,0 +1,145 @@
+"""Migrations: up, down and up again, on SQLite and PostgreSQL; what they make is what the tables say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import alembic.command
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, create_engine, inspect, text
+from sqlmodel import SQLModel
+
+import app.tables
+from app.database import Database, migration_config
+from app.errors import DatabaseAwayError
+from app.repositories import history
+from tests.support.records import add_job, add_user, samples
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def tables_of(engine: Engine) -> set[str]:
+    return set(inspect(engine).get_table_names())
+
+
+def downgrade(engine: Engine) -> None:
+    with engine.begin() as connection:
+        alembic.command.downgrade(migration_config(connection), "base")
+
+
+def test_the_migrated_schema_is_that_of_the_tables(empty_database_url: str) -> None:
+    database, engine = Database(empty_database_url), create_engine(empty_database_url)
+    database.upgrade()
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_server_default": True})
+        assert compare_metadata(context, SQLModel.metadata) == []
+    database.dispose()
+    engine.dispose()
+
+
+def test_sqlite_keeps_the_very_text_that_the_tables_would_make(tmp_path: Path) -> None:
+    """Alembic does not compare AUTOINCREMENT."""
+    database = Database(f"sqlite:///{tmp_path / 'migrated.sqlite3'}")
+    database.upgrade()
+    database.dispose()
+    made = create_engine(f"sqlite:///{tmp_path / 'made.sqlite3'}")
+    SQLModel.metadata.create_all(made)
+    migrated = create_engine(f"sqlite:///{tmp_path / 'migrated.sqlite3'}")
+    texts = []
+    for engine in (migrated, made):
+        with engine.connect() as connection:
+            rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE name <> 'alembic_version'"))
+            # Constraints may stand in any order, so the comma after one says nothing.
+            texts.append({name: sorted(line.strip(" ,") for line in sql.splitlines()) for name, sql in rows if sql})
+        engine.dispose()
+    assert texts[0] == texts[1]
+
+
+def test_up_down_and_up_again(empty_database_url: str) -> None:
+    database, engine = Database(empty_database_url), create_engine(empty_database_url)
+    names = {table.name for table in SQLModel.metadata.sorted_tables}
+    for _ in range(2):
+        database.upgrade()
+        assert tables_of(engine) == names | {"alembic_version"}
+        database.ping()
+        with database.write() as session:
+            add_user(session, pairs=samples(3))
+            add_job(session)
+        with database.read() as session:
+            assert history.count_samples(session, "t", "u") == 3
+        database.dispose()
+        downgrade(engine)
+        assert tables_of(engine) == {"alembic_version"}
+    database.dispose()
+    engine.dispose()
+
+
+def test_upgrading_what_is_up_to_date_changes_nothing(database: Database) -> None:
+    with database.write() as session:
+        add_user(session, pairs=samples(3))
+    database.upgrade()
+    with database.read() as session:
+        assert history.count_samples(session, "t", "u") == 3
+
+
+def test_a_failed_upgrade_leaves_nothing_half_made(empty_database_url: str) -> None:
+    database, engine = Database(empty_database_url), create_engine(empty_database_url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE trials (in_the_way INTEGER)"))
+    with pytest.raises(Exception, match="already exists"):
+        database.upgrade()
+    assert tables_of(engine) == {"trials"}
+    database.dispose()
+    engine.dispose()
+
+
+def test_a_database_of_a_newer_service_is_refused_with_a_reason(database: Database) -> None:
+    with database.write() as session:
+        session.connection().execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(DatabaseAwayError, match="newer version of milp-serve"):
+        database.upgrade()
+
+
+def test_several_processes_may_upgrade_at_once(empty_database_url: str) -> None:
+    program = "import sys; from app.database import Database; sys.stdin.read(); Database(sys.argv[1]).upgrade()"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, empty_database_url],
+            cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    # Each waits for the end of its input, so all begin together once they have loaded.
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.stdin = None
+    errors = [process.communicate()[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], errors
+    database = Database(empty_database_url)
+    database.ping()
+    with database.write() as session:
+        add_user(session)
+    database.dispose()
+
+
+def test_sqlite_is_in_write_ahead_mode_after_an_upgrade(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'new folder' / 'milp.sqlite3'}")
+    database.upgrade()
+    with database.read() as session:
+        assert session.connection().execute(text("PRAGMA journal_mode")).scalar_one() == "wal"
+        assert session.connection().execute(text("PRAGMA foreign_keys")).scalar_one() == 1
+    database.dispose()
+
+
+def test_every_table_has_a_tenant_on_every_row() -> None:
+    assert app.tables.User.__tablename__ in SQLModel.metadata.tables
+    for table in SQLModel.metadata.sorted_tables:
+        assert not table.c.tenant_id.nullable, table.name
