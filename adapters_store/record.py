@@ -74,12 +74,12 @@ def version_record(
         "software": _software(),
         "published_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    return _sealed(body)
+    return sealed(body)
 
 
 def trial_record(files: Mapping[str, bytes], configuration: Configuration, content: str) -> bytes:
     """The stack.json of a trial: enough to verify it. The rest is in the trials table."""
-    return _sealed(_body(files, configuration, content))
+    return sealed(_body(files, configuration, content))
 
 
 def read_record(data: bytes) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def _content_digest(weights_digest: str, configuration: Mapping[str, Any], base_
     return sha256(_canonical(named))[:32]
 
 
-def _sealed(body: dict[str, Any]) -> bytes:
+def sealed(body: dict[str, Any]) -> bytes:
     # The seal is taken over what a reader gets back, so that a tuple in the metrics does not break it.
     body = json.loads(_canonical(body))
     return (json.dumps(body | {"seal": sha256(_canonical(body))}, indent=2, sort_keys=True) + "\n").encode()
