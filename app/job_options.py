@@ -20,7 +20,7 @@ Surrogate = Literal["map_saas", "ensemble_map_saas", "fully_bayesian_saas"]
 class JobOptions(BaseModel):
     """Options of one personalization job; whatever is left out comes from the service's settings."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
     preset: Preset | None = Field(None, description="search budget: quick, standard, or paper (100 initial points)")
     trials: int | None = Field(
@@ -55,6 +55,7 @@ class JobOptions(BaseModel):
             max_new_tokens=settings.max_new_tokens,
             memory_pairs=settings.memory_pairs,
             trials_per_step=settings.trials_per_step,
+            parallel_steps=settings.parallel_steps,
             gate_confidence=settings.gate_confidence,
             activate=self.activate,
         )
@@ -81,5 +82,6 @@ class ResolvedOptions(BaseModel):
     max_new_tokens: int
     memory_pairs: int
     trials_per_step: int
+    parallel_steps: int = 1
     gate_confidence: float
     activate: Literal["gate", "always", "never"]

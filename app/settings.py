@@ -67,6 +67,9 @@ class Settings(BaseSettings):
         description="Gaussian process with the SAAS prior; see benchmarks/README.md for the choice",
     )
     trials_per_step: int = Field(4, ge=1, description="trials a worker trains side by side in one evaluate step")
+    parallel_steps: int = Field(
+        1, ge=1, description="evaluate steps of one job that may run at once: as many as there are workers"
+    )
     gate_confidence: float = Field(
         0.9, gt=0.5, lt=1, description="one-sided confidence of the paired bootstrap that activates a version"
     )

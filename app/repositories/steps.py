@@ -1,0 +1,249 @@
+"""Steps of jobs: which are due, who may work on one, and how one ends.
+
+A worker owns a step by a lease it took with a compare-and-set; `attempt` is the fencing token, so that a worker whose
+lease was taken can record nothing. Every change to a step holds its job's row: a job's steps change one after another,
+whoever makes them. Knows the database only: no broker, no worker, no base model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, exists, or_, update
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col, func, select
+from sqlmodel.sql.expression import SelectOfScalar
+
+from app.job_states import FINAL, STATUS_OF_STEP, JobStatus, StepKind, StepState, TrialState
+from app.repositories import events, jobs
+from app.tables import Event, Job, Step, Trial, now
+
+LONGEST_PAUSE_SECONDS = 60.0
+"""Longest pause between two sends of one step: what a lost message costs at worst."""
+_IDLE = FINAL | {JobStatus.paused}
+_OPEN = frozenset({StepState.ready, StepState.claimed})
+
+
+class LeaseLostError(Exception):
+    """The step is no longer this worker's: its lease ran out and was taken, or the job was cancelled or deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One worker's hold on one step. Only the claim with the step's present `attempt` may finish it."""
+
+    step_id: int
+    job_id: str
+    tenant: str
+    kind: StepKind
+    attempt: int
+
+
+def due_steps(session: Session, moment: datetime, limit: int) -> Sequence[Step]:
+    """Ready steps to ring the broker for, longest due first.
+
+    Jobs that are paused or over are left out, and so are jobs of a user who has an older unfinished one: two searches
+    on one history would only race for the active version.
+    """
+    older = aliased(Job)
+    waits_for_older = exists().where(
+        col(older.tenant_id) == Job.tenant_id,
+        col(older.user_id) == Job.user_id,
+        col(older.status).not_in(FINAL),
+        or_(
+            col(older.created_at) < Job.created_at,
+            (col(older.created_at) == Job.created_at) & (col(older.id) < Job.id),
+        ),
+    )
+    query = (
+        select(Step)
+        .join(Job, col(Job.id) == Step.job_id)
+        .where(
+            Step.state == StepState.ready,
+            Step.send_after <= moment,
+            col(Job.status).not_in(_IDLE),
+            ~waits_for_older,
+        )
+        .order_by(col(Step.send_after), col(Step.id))
+        .limit(limit)
+    )
+    return session.exec(query).all()
+
+
+def mark_sent(session: Session, step: Step, moment: datetime) -> None:
+    """Note that the broker was rung for `step`; it is due again after a pause that doubles from one second."""
+    pause = timedelta(seconds=min(LONGEST_PAUSE_SECONDS, 2.0 ** min(step.sends, 6)))
+    # Another dispatcher may have sent it too: only the first of them makes the pause longer.
+    where = (col(Step.state) == StepState.ready, col(Step.sends) == step.sends)
+    _update(session, step.id, where, sends=step.sends + 1, send_after=moment + pause)
+
+
+def claim(session: Session, step_id: int, owner: str, lease_seconds: float) -> Claim | None:
+    """Take a ready step, or None where there is nothing to take: another worker has it, or its job rests or is over."""
+    step = session.get(Step, step_id)
+    job = _locked_job(session, step) if step is not None else None
+    if step is None or job is None or job.status in _IDLE:
+        return None
+    lease_until = now() + timedelta(seconds=lease_seconds)
+    ready = (col(Step.state) == StepState.ready,)
+    values = {"state": StepState.claimed, "owner": owner, "lease_until": lease_until, "attempt": col(Step.attempt) + 1}
+    if not _update(session, step_id, ready, **values):
+        return None
+    session.refresh(step)
+    if job.status != STATUS_OF_STEP[step.kind]:
+        jobs.set_status(session, job, STATUS_OF_STEP[step.kind])
+    return Claim(step_id, job.id, job.tenant_id, step.kind, step.attempt)
+
+
+def renew(session: Session, held: Claim, lease_seconds: float) -> bool:
+    """Make the lease longer. False: it is lost, for the step was taken, cancelled or deleted."""
+    return _update(session, held.step_id, _is_held(held), lease_until=now() + timedelta(seconds=lease_seconds))
+
+
+def hold(session: Session, held: Claim) -> tuple[Job, Step]:
+    """The claimed step and its job, locked until the transaction ends: what is recorded now is recorded by the owner.
+
+    Raises:
+        LeaseLostError: the claim is no longer the present one.
+    """
+    step = session.get(Step, held.step_id)
+    job = _locked_job(session, step) if step is not None else None
+    if step is None or job is None:
+        raise LeaseLostError(f"step {held.step_id} is gone: its job was deleted")
+    session.refresh(step)
+    if step.state != StepState.claimed or step.attempt != held.attempt or job.status in FINAL:
+        raise LeaseLostError(f"step {held.step_id} is {step.state} at attempt {step.attempt}, held was {held.attempt}")
+    return job, step
+
+
+def finish(session: Session, held: Claim) -> Job:
+    """End a step well. Its results and the steps that follow it are to be written in this same transaction.
+
+    Returns:
+        The step's job, locked until the transaction ends.
+
+    Raises:
+        LeaseLostError: the claim is no longer the present one; the caller's transaction must not commit.
+    """
+    job, step = hold(session, held)
+    _end_step(step, StepState.done)
+    session.add(step)
+    # Progress is of interest while it is made; the trials' own events stay.
+    session.exec(delete(Event).where(col(Event.job_id) == held.job_id, col(Event.kind) == "progress"))
+    session.flush()
+    return job
+
+
+def open_steps(session: Session, job: Job, kind: StepKind) -> int:
+    """How many steps of this kind still have to end."""
+    query = select(func.count()).where(Step.job_id == job.id, Step.kind == kind, col(Step.state).in_(_OPEN))
+    return session.exec(query).one()
+
+
+def give_back(session: Session, held: Claim, pause_seconds: float = 0.0) -> None:
+    """Leave a step undone, for any worker to take after the pause.
+
+    Raises:
+        LeaseLostError: the claim is no longer the present one.
+    """
+    _, step = hold(session, held)
+    _make_ready(session, step, now() + timedelta(seconds=pause_seconds))
+
+
+def fail(session: Session, held: Claim, code: str, detail: str) -> None:
+    """End a step and its job with an error for the user.
+
+    Raises:
+        LeaseLostError: the claim is no longer the present one.
+    """
+    job, step = hold(session, held)
+    _fail_job(session, job, step, code, detail)
+
+
+def any_expired(session: Session, moment: datetime) -> bool:
+    """Whether some step's lease has run out. Needs no write lock."""
+    return session.exec(select(_expired(moment).exists())).one()
+
+
+def release_expired(session: Session, moment: datetime, max_attempts: int) -> list[int]:
+    """Make steps whose worker fell silent ready again; a job whose step was tried too often fails (`gave_up`).
+
+    Returns:
+        Ids of the steps whose lease had run out.
+    """
+    released = []
+    for step in session.exec(_expired(moment).order_by(col(Step.id))).all():
+        job = _locked_job(session, step)
+        session.refresh(step)
+        if job is None or step.state != StepState.claimed or step.lease_until is None or step.lease_until >= moment:
+            continue
+        released.append(step.id or 0)
+        if job.status in FINAL:
+            _end_step(step, StepState.cancelled)
+            session.add(step)
+        elif step.attempt >= max_attempts:
+            detail = (
+                f"The {step.kind} step was started {step.attempt} times and its worker died or fell silent each time, "
+                "so the job was given up. See the worker's log, for instance for lack of memory, then start it again."
+            )
+            _fail_job(session, job, step, "gave_up", detail)
+        else:
+            _make_ready(session, step, moment)
+    session.flush()
+    return released
+
+
+def _expired(moment: datetime) -> SelectOfScalar[Step]:
+    return select(Step).where(Step.state == StepState.claimed, col(Step.lease_until) < moment)
+
+
+def _locked_job(session: Session, step: Step) -> Job | None:
+    """The step's job as it is now, locked (PostgreSQL; on SQLite the whole transaction is)."""
+    query = select(Job).where(Job.id == step.job_id, Job.tenant_id == step.tenant_id)
+    query = query.with_for_update(key_share=True)
+    return session.exec(query, execution_options={"populate_existing": True}).one_or_none()
+
+
+def _is_held(held: Claim) -> tuple[ColumnElement[bool], ...]:
+    return (col(Step.state) == StepState.claimed, col(Step.attempt) == held.attempt)
+
+
+def _update(session: Session, step_id: int | None, where: Collection[ColumnElement[bool]], **values: Any) -> bool:
+    """Change one step if it is still as `where` says: the compare-and-set all claims rest on."""
+    statement = update(Step).where(col(Step.id) == step_id, *where).values(values)
+    return session.exec(statement, execution_options={"synchronize_session": False}).rowcount == 1
+
+
+def _make_ready(session: Session, step: Step, send_after: datetime) -> None:
+    step.state, step.owner, step.lease_until = StepState.ready, None, None
+    step.sends, step.send_after = 0, send_after
+    session.add(step)
+
+
+def _end_step(step: Step, state: StepState) -> None:
+    step.state, step.lease_until, step.finished_at = state, None, now()
+
+
+def _fail_job(session: Session, job: Job, step: Step, code: str, detail: str) -> None:
+    """The step failed, so its job does, and whatever of it was still to be done is cancelled."""
+    error = {"code": code, "detail": detail}
+    _end_step(step, StepState.failed)
+    session.add(step)
+    session.flush()
+    ended = {"finished_at": now()}
+    session.exec(
+        update(Step)
+        .where(col(Step.job_id) == job.id, col(Step.state).in_(_OPEN))
+        .values(state=StepState.cancelled, lease_until=None, **ended)
+    )
+    session.exec(
+        update(Trial)
+        .where(col(Trial.job_id) == job.id, col(Trial.state) == TrialState.planned)
+        .values(state=TrialState.cancelled, **ended)
+    )
+    job.error = error
+    events.append(session, job, "error", error)
+    jobs.set_status(session, job, JobStatus.failed)

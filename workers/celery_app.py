@@ -1,0 +1,88 @@
+"""The Celery application: `celery -A workers.celery_app worker`. One queue, one task, settings for short doorbells.
+
+Loads no model: the main process only receives messages and dispatches; the pool's process does the work. That process
+is spawned, not forked, for CUDA does not survive a fork. Facts about Celery 5.7 that this rests on: a message is
+acknowledged before the step runs and may be lost or come twice, for the database's lease decides, not the message.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery, signals
+
+from app.database import Database
+from app.logging import configure_logging
+from app.settings import get_settings
+from workers import leaving
+from workers.dispatcher import Dispatcher
+
+QUEUE = "milp"
+TASK = "milp.step"
+VISIBILITY_SECONDS = 60
+"""Redis hands out a message again that was fetched but not acknowledged for so long: a worker died in between."""
+_CONNECT_SECONDS = 5
+
+settings = get_settings()
+app = Celery("milp", broker=settings.broker_url or "redis://127.0.0.1:6379/0", include=["workers.tasks"])
+app.conf.update(
+    task_default_queue=QUEUE,
+    task_ignore_result=True,
+    task_acks_late=False,
+    worker_pool="prefork",
+    worker_pool_start_method="spawn",
+    worker_concurrency=1,
+    # A busy worker keeps no message that an idle one could take.
+    worker_prefetch_multiplier=1,
+    worker_disable_prefetch=True,
+    worker_hijack_root_logger=False,
+    worker_redirect_stdouts=False,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_transport_options={
+        "visibility_timeout": VISIBILITY_SECONDS,
+        "socket_connect_timeout": _CONNECT_SECONDS,
+        "socket_keepalive": True,
+    },
+    visibility_timeout=VISIBILITY_SECONDS,
+    result_backend_transport_options={"visibility_timeout": VISIBILITY_SECONDS},
+)
+
+_dispatcher: Dispatcher | None = None
+
+
+def ring(step_id: int) -> None:
+    """Send the message for a step, or fail soon: whoever calls tries again later."""
+    app.send_task(TASK, args=[step_id], queue=QUEUE, retry=False, ignore_result=True)
+
+
+def _set_up_logging(**_: Any) -> None:
+    configure_logging(settings.log_level)
+
+
+def _start_dispatcher(sender: Any, **_: Any) -> None:
+    global _dispatcher
+    leaving.remember_pool(sender.pool)
+    _dispatcher = Dispatcher(
+        Database(settings.resolved_database_url),
+        ring,
+        every_seconds=settings.dispatch_seconds,
+        max_attempts=settings.max_attempts,
+    )
+    _dispatcher.start()
+
+
+def _hurry(**_: Any) -> None:
+    if _dispatcher is not None:
+        _dispatcher.stop()
+    leaving.tell_pool()
+
+
+def _listen(**_: Any) -> None:
+    leaving.listen()
+
+
+signals.setup_logging.connect(_set_up_logging, weak=False)
+signals.worker_ready.connect(_start_dispatcher, weak=False)
+signals.worker_shutting_down.connect(_hurry, weak=False)
+signals.worker_process_init.connect(_listen, weak=False)

@@ -1,0 +1,84 @@
+"""The dispatcher: a thread that rings the broker for due steps and takes steps from workers that fell silent.
+
+It is the outbox's reader and the reconciler in one. Every worker runs one; they need not know of each other, for a
+message sent twice does no harm. It survives the broker and the database being away. Must not know what steps do.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from app.database import Database
+from app.errors import DatabaseAwayError
+from app.repositories import steps
+from app.tables import now
+
+AT_ONCE = 100
+"""Steps looked at in one go; the rest follow in the next."""
+LONGEST_WAIT_SECONDS = 5.0
+"""Longest pause while broker or database are away."""
+
+log = structlog.get_logger(__name__)
+
+
+class Dispatcher(threading.Thread):
+    """Looks for due steps until it is stopped.
+
+    Args:
+        send: rings the broker for the step with this id; may raise anything if the broker is away.
+        every_seconds: pause between two looks.
+        max_attempts: claims of one step after which its job is given up.
+    """
+
+    def __init__(
+        self, database: Database, send: Callable[[int], None], *, every_seconds: float, max_attempts: int
+    ) -> None:
+        super().__init__(name="dispatcher", daemon=True)
+        self._database = database
+        self._send = send
+        self._every_seconds = every_seconds
+        self._max_attempts = max_attempts
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        pause = self._every_seconds
+        while not self._stopped.wait(pause):
+            try:
+                self.look()
+            except Exception as error:  # whatever it is, the next look may go better; without looks nothing runs
+                if pause == self._every_seconds:
+                    known = isinstance(error, DatabaseAwayError | OSError)
+                    log.warning("dispatcher_waits", reason=str(error), exc_info=None if known else error)
+                pause = min(LONGEST_WAIT_SECONDS, 2 * pause)
+            else:
+                if pause != self._every_seconds:
+                    log.info("dispatcher_goes_on")
+                pause = self._every_seconds
+
+    def stop(self) -> None:
+        """End after the present look."""
+        self._stopped.set()
+
+    def look(self) -> None:
+        """Release steps whose lease ran out, then ring for each due step.
+
+        Raises:
+            DatabaseAwayError, or what `send` raises.
+        """
+        moment = now()
+        with self._database.read() as session:
+            expired = steps.any_expired(session, moment)
+        if expired:
+            with self._database.write() as session:
+                released = steps.release_expired(session, moment, self._max_attempts)
+            log.warning("leases_expired", steps=released)
+        with self._database.read() as session:
+            due = steps.due_steps(session, now(), AT_ONCE)
+        for step in due:
+            # Marked only once it was sent: if the broker is away, the step stays due.
+            self._send(step.id or 0)
+            with self._database.write() as session:
+                steps.mark_sent(session, step, now())

@@ -1,0 +1,55 @@
+"""What jobs leave in the store when they end: trained trials nobody needs any more, or a version nobody knows of.
+
+Failing here costs space, never a job: the next job to end tries again.
+"""
+
+from __future__ import annotations
+
+import structlog
+from sqlalchemy import update
+from sqlmodel import col, select
+
+from adapters_store.errors import StoreError
+from app.errors import DatabaseAwayError
+from app.job_states import FINAL
+from app.tables import Job, Trial
+from workers.context import Context
+from workers.steps.outcome import Outcome
+
+log = structlog.get_logger(__name__)
+
+
+def clean_up(context: Context, job: Job, outcome: Outcome | None) -> None:
+    """Called after every step: if its job is over, remove what it and others that are over left.
+
+    Args:
+        job: the step's job as it was before the step.
+        outcome: what the step found, whether or not it could be recorded.
+    """
+    try:
+        with context.database.read() as session:
+            present = session.get(Job, job.id)
+        if present is not None and present.status not in FINAL:
+            return
+        if outcome is not None:
+            outcome.discard(context, job)
+        if present is None:
+            context.store.drop_trials(job.tenant_id, job.user_id, job.id)
+        drop_trials_of_ended_jobs(context)
+    except (StoreError, DatabaseAwayError) as error:
+        log.warning("leftovers_stay", job=job.id, reason=str(error))
+
+
+def drop_trials_of_ended_jobs(context: Context) -> None:
+    """Remove the trained trials of every job that is over, also of those whose worker died right before doing so.
+
+    Raises:
+        StoreError, DatabaseAwayError: some are left.
+    """
+    with_trials = select(Trial.job_id).where(col(Trial.artifact).is_not(None))
+    with context.database.read() as session:
+        ended = session.exec(select(Job).where(col(Job.id).in_(with_trials), col(Job.status).in_(FINAL))).all()
+    for job in ended:
+        context.store.drop_trials(job.tenant_id, job.user_id, job.id)
+        with context.database.write() as session:
+            session.exec(update(Trial).where(col(Trial.job_id) == job.id).values(artifact=None))

@@ -1,0 +1,120 @@
+"""The plan step: what to try next, or that it is time to publish. The search itself is pure and lies in workers.search.
+
+The first one fixes the split of the history and the budget; a later one only reads them, so samples that arrive while
+the job runs do not disturb it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlmodel import Session
+
+from app.job_options import ResolvedOptions
+from app.job_states import StepKind, TrialOrigin, TrialState
+from app.repositories import trials as trial_rows
+from app.tables import Job, Step, Trial, now
+from engine.configuration import Configuration
+from workers.context import Context
+from workers.search.loop import Batch, Origin, next_batch
+from workers.search.presets import budget
+from workers.search.seeds import derive_seed
+from workers.search.space import SearchSpace, default_max_total_rank
+from workers.steps.history import split_history
+from workers.steps.trials import configuration_of, in_state, observation_of
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What comes next, and on the first round what is fixed for all of them."""
+
+    round: int
+    split: dict[str, list[int]]
+    batch: Batch
+    first_number: int
+    trials_planned: int
+    options: ResolvedOptions
+
+    def record(self, session: Session, job: Job) -> None:
+        """Write the next trials and the steps that evaluate them, or the step that publishes."""
+        job.split = dict(self.split)
+        job.trials_planned = self.trials_planned
+        if not self.batch.configurations:
+            # Publishing has to say in its report why the search ended.
+            job.split = {**self.split, "stop_reason": self.batch.stop_reason or ""}
+            session.add_all(
+                [job, Step(tenant_id=job.tenant_id, job_id=job.id, kind=StepKind.publish, round=self.round)]
+            )
+            return
+        session.add(job)
+        number = self.first_number
+        for chunk in _chunks(self.batch.configurations, self.options.trials_per_step):
+            step = Step(tenant_id=job.tenant_id, job_id=job.id, kind=StepKind.evaluate, round=self.round)
+            session.add(step)
+            session.flush()
+            for configuration, origin in chunk:
+                session.add(self._trial(job, step, number, configuration, TrialOrigin(origin)))
+                number += 1
+
+    def discard(self, context: Context, job: Job) -> None:
+        """A plan keeps nothing outside the database."""
+
+    def _trial(self, job: Job, step: Step, number: int, configuration: Configuration, origin: TrialOrigin) -> Trial:
+        if step.id is None:
+            raise ValueError("a trial needs a step that was written")
+        return Trial(
+            tenant_id=job.tenant_id,
+            job_id=job.id,
+            step_id=step.id,
+            number=number,
+            round=self.round,
+            origin=origin,
+            layers=configuration.layer_bits,
+            n=configuration.n,
+            r=configuration.r,
+            seed=derive_seed(self.options.seed, "trial", number),
+        )
+
+
+def plan(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]) -> Plan:  # noqa: ARG001 - takes seconds
+    """Ask the search for the next trials.
+
+    Raises:
+        HistoryTooShortError: the first round, and too few samples to split.
+    """
+    options = ResolvedOptions(**job.options)
+    with context.database.read() as session:
+        split = job.split or split_history(session, job, context.settings.min_history_samples)
+        trials = trial_rows.trials_of(session, job.tenant_id, job.id)
+    preset = budget(options.preset, options.trials)
+    finished, failed = in_state(trials, TrialState.succeeded), in_state(trials, TrialState.failed)
+    batch = next_batch(
+        search_space(context, options),
+        preset,
+        [observation_of(trial) for trial in finished],
+        [configuration_of(trial) for trial in failed],
+        [configuration_of(trial) for trial in in_state(trials, TrialState.planned)],
+        # Not the number of workers there are: the same options and seed have to propose the same points.
+        options.trials_per_step * options.parallel_steps,
+        options.seed,
+        options.surrogate,
+        (now() - job.started_at).total_seconds() if job.started_at else 0.0,
+        options.max_seconds,
+    )
+    planned = preset.trials if batch.configurations else len(trials)
+    return Plan(step.round, split, batch, len(trials), planned, options)
+
+
+def search_space(context: Context, options: ResolvedOptions) -> SearchSpace:
+    """What may be tried on this base."""
+    base = context.base
+    return SearchSpace(base.n_layers, options.max_total_rank or default_max_total_rank(base.hidden_size))
+
+
+def _chunks(configurations: list[tuple[Configuration, Origin]], size: int) -> list[list[tuple[Configuration, Origin]]]:
+    """Trials for each evaluate step, in order. The base trains nothing, so it joins the first step for free."""
+    bases = [c for c in configurations if c[0].is_base]
+    trained = [c for c in configurations if not c[0].is_base]
+    chunks = [trained[start : start + size] for start in range(0, len(trained), size)] or [[]]
+    return [bases + chunks[0], *chunks[1:]]

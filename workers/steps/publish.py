@@ -1,0 +1,187 @@
+"""The publish step: choose the winner, ask the gate, measure on the test part, keep the winner as a version.
+
+The only step that looks at the test part, and only to report on it: what it scores there decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlmodel import Session
+
+from adapters_store.record import Provenance
+from app.errors import VersionNotFoundError
+from app.job_options import ResolvedOptions
+from app.job_states import JobStatus, TrialState
+from app.repositories import events, jobs, users, versions
+from app.repositories import trials as trial_rows
+from app.tables import Job, Step, Trial, Version
+from engine.evaluation import Evaluation, evaluate_stacks
+from engine.history import Sample
+from engine.memory import MemoryRetriever
+from engine.stack import Stack
+from workers.context import Context
+from workers.search.gate import GateDecision, decide
+from workers.steps.history import JobHistory, load_history
+from workers.steps.report import Finalists, build_report, choose_finalists, with_intervals
+from workers.steps.trials import in_state
+
+
+@dataclass(frozen=True)
+class Publication:
+    """How a job ends: its report and, unless the base itself won, the version that is in the store now."""
+
+    report: dict[str, Any]
+    version: Mapping[str, Any] | None
+
+    def record(self, session: Session, job: Job) -> None:
+        """Write report and version, flip the pointer to it if it is to be active, end the job."""
+        job.report = self.report
+        events.append(session, job, "report", self.report)
+        jobs.set_status(session, job, JobStatus.succeeded)
+        if self.version is None:
+            return
+        row = Version(tenant_id=job.tenant_id, user_id=job.user_id, job_id=job.id, **self.version)
+        version = versions.add_version(session, row)
+        job.version_id = version.id
+        if self.report["activated"]:
+            versions.activate(session, users.get_user(session, job.tenant_id, job.user_id), version.id)
+
+    def discard(self, context: Context, job: Job) -> None:
+        """Erase the version again, unless an earlier job of the user published the very same."""
+        if self.version is None:
+            return
+        try:
+            with context.database.read() as session:
+                versions.get_version(session, job.tenant_id, job.user_id, self.version["id"])
+        except VersionNotFoundError:
+            context.store.erase_version(self.version["path"])
+
+
+class Measure:
+    """Scores methods on samples of one job, all under the same conditions."""
+
+    def __init__(
+        self, context: Context, history: JobHistory, options: ResolvedOptions, should_stop: Callable[[], bool]
+    ) -> None:
+        self._context = context
+        self._history = history
+        self._options = options
+        self._should_stop = should_stop
+
+    def stacks(self, stacks: Sequence[Stack | None], samples: Sequence[Sample]) -> list[Evaluation]:
+        """Scores of stacks; None is the base."""
+        return self._evaluate(stacks, samples)
+
+    def memory(self, samples: Sequence[Sample]) -> Evaluation:
+        """Scores of the base with a memory prompt from the train part."""
+        retriever = MemoryRetriever(self._history.split.train)
+        return self._evaluate([None], samples, memory=retriever, memory_pairs=self._options.memory_pairs)[0]
+
+    def _evaluate(self, stacks: Sequence[Stack | None], samples: Sequence[Sample], **memory: Any) -> list[Evaluation]:
+        return evaluate_stacks(
+            self._context.base,
+            stacks,
+            samples,
+            train=self._history.split.train,
+            profile=self._history.profile,
+            max_new_tokens=self._options.max_new_tokens,
+            max_sequence_tokens=self._options.max_sequence_tokens,
+            should_stop=self._should_stop,
+            **memory,
+        )
+
+
+def publish(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]) -> Publication:  # noqa: ARG001
+    """The job's report, and the winner in the store.
+
+    Raises:
+        TrainingStoppedError: `should_stop` said so.
+        StepFailedError, StoreError, StackMismatchError: see workers.failures.
+    """
+    options = ResolvedOptions(**job.options)
+    with context.database.read() as session:
+        finished = in_state(trial_rows.trials_of(session, job.tenant_id, job.id), TrialState.succeeded)
+        history = load_history(session, job)
+    finalists = choose_finalists(finished)
+    measure = Measure(context, history, options, should_stop)
+    decision = None if finalists.base_won else _ask_gate(measure, finalists, history, options)
+    activated = decision is not None and (
+        options.activate == "always" or (options.activate == "gate" and decision.passed)
+    )
+    stacks = {trial.number: _load(context, trial) for trial in (finalists.winner, finalists.default) if trial}
+    test = _test_scores(measure, finalists, stacks, history.split.test)
+    split = history.split
+    samples = {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)}
+    stop_reason = str((job.split or {}).get("stop_reason", ""))
+    report = build_report(finalists, decision, options.gate_confidence, activated, stop_reason, test, samples)
+    stack = stacks[finalists.winner.number]
+    if decision is None or stack is None:
+        return Publication(report, None)
+    return Publication(report, _keep(context, job, history, options, finalists.winner, stack, report))
+
+
+def _ask_gate(measure: Measure, finalists: Finalists, history: JobHistory, options: ResolvedOptions) -> GateDecision:
+    memory = measure.memory(history.split.validation)
+    winner, base = ((trial.scores or {})["rouge_l"] for trial in (finalists.winner, finalists.base))
+    return decide(winner, base, memory.rouge_l, options.gate_confidence)
+
+
+def _load(context: Context, trial: Trial) -> Stack | None:
+    """The trained stack of a trial; None for the base."""
+    return context.store.load_trial(trial.artifact, context.base) if trial.artifact else None
+
+
+def _test_scores(
+    measure: Measure, finalists: Finalists, stacks: Mapping[int, Stack | None], test: Sequence[Sample]
+) -> dict[str, dict[str, Any]]:
+    """Scores of every method on the test part. A trial that is two of them, such as a default that won, runs once."""
+    compared = [finalists.base, finalists.winner, *([finalists.default] if finalists.default else [])]
+    numbers = list(dict.fromkeys(trial.number for trial in compared))
+    of_number = dict(zip(numbers, measure.stacks([stacks.get(n) for n in numbers], test), strict=True))
+    methods = {"base": of_number[finalists.base.number], "memory": measure.memory(test)}
+    if finalists.default:
+        methods["default_lora"] = of_number[finalists.default.number]
+    methods["personalized"] = of_number[finalists.winner.number]
+    return {name: with_intervals(scores) for name, scores in methods.items()}
+
+
+def _keep(
+    context: Context,
+    job: Job,
+    history: JobHistory,
+    options: ResolvedOptions,
+    winner: Trial,
+    stack: Stack,
+    report: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Put the winner into the store; the columns of its row."""
+    base = context.base
+    metrics = {
+        "validation": {"loss": winner.loss, "rouge_l": winner.rouge_l},
+        "test": report["test"]["personalized"],
+        "gate": report["gate"],
+    }
+    provenance = Provenance(
+        base_name=base.name,
+        base_digest=base.digest,
+        model_type=base.model_type,
+        fan_in_fan_out=any(projection.transposed for projection in base.projections),
+        metrics=metrics,
+        sample_digests=history.train_digests,
+        seed=options.seed,
+        options=options.model_dump(mode="json"),
+    )
+    published = context.store.publish(job.tenant_id, job.user_id, stack, provenance)
+    return {
+        "id": published.id,
+        "path": published.path,
+        "layers": winner.layers,
+        "n": winner.n,
+        "r": winner.r,
+        "base_digest": base.digest,
+        "passed_gate": report["gate"]["passed"],
+        "metrics": metrics,
+    }
