@@ -1,7 +1,6 @@
 """The shared frozen base: loaded once per process, with a place on every feed-forward projection where stacks add.
 
-Knows the model's insides; must not know training, decoding or stores. One thread at a time may run a forward, since
-the routing of rows to stacks is state of the model.
+Knows the model's insides; must not know training, decoding or stores. Several threads may run forwards at once.
 """
 
 from __future__ import annotations
@@ -39,6 +38,7 @@ class Base:
 
     def __init__(self, model: nn.Module, tokenizer: Any, *, name: str, digest: str) -> None:
         config = model.config.get_text_config()  # type: ignore[operator,union-attr]  # a transformers config
+        self.projections: tuple[Projection, ...] = find_projections(model, config)
         self.model = model.eval().requires_grad_(False)
         self.name = name
         self.digest = digest
@@ -47,8 +47,7 @@ class Base:
         self.hidden_size: int = config.hidden_size
         self.vocabulary_size: int = config.vocab_size
         self.position_offset = config.pad_token_id + 1 if self.model_type in _POSITIONS_AFTER_PADDING else 0
-        self.context_length: int = config.max_position_embeddings - self.position_offset
-        self.projections: tuple[Projection, ...] = find_projections(model, config)
+        self.context_length: int = _positions(config) - self.position_offset
         self.format = PromptFormat(tokenizer)
         self.end_ids = frozenset({self.format.end_id, *_generation_ends(model)})
         self.pad_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.format.end_id
@@ -135,13 +134,13 @@ def load_base(name: str, *, device: str = "auto", dtype: str = "auto", threads: 
             config.is_decoder = True  # otherwise attention would look ahead
         tokenizer = AutoTokenizer.from_pretrained(folder)
         model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=_dtype(dtype, where))
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # readers of configs, tokenizers and weights each raise kinds of their own
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BaseModelError(
             f"{name!r} holds no causal language model that can be loaded: {first_line} "
             "Name a folder with config.json, tokenizer and safetensors weights, or a Hugging Face model."
         ) from error
-    model.to(device=where)
+    nn.Module.to(model, where)
     return Base(model, tokenizer, name=name, digest=_digest(folder))
 
 
@@ -188,6 +187,15 @@ def _dtype(dtype: str, device: torch.device) -> torch.dtype:
 def _cpu_computes_bfloat16() -> bool:
     """Whether the CPU has bfloat16 matrix tiles (AMX); emulated bfloat16 is slower than float32."""
     return bool(torch.cpu._is_amx_tile_supported())
+
+
+def _positions(config: Any) -> int:
+    positions = getattr(config, "max_position_embeddings", None)
+    if not isinstance(positions, int):
+        raise UnknownArchitectureError(
+            f"a {config.model_type!r} model is no transformer with a known context length: choose another base."
+        )
+    return positions
 
 
 def _generation_ends(model: nn.Module) -> list[int]:

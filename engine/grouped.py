@@ -7,6 +7,7 @@ the largest rank. The same code serves training (candidates) and answering (user
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -56,25 +57,27 @@ class Route:
 
 
 class StackRouter:
-    """Hooks on the base's projections that add each row's stack while a route is set."""
+    """Hooks on the base's projections that add each row's stack while a route is set, thread by thread."""
 
     def __init__(self, model: nn.Module, projections: Iterable[Projection]) -> None:
-        self._route = Route.base()
+        # Each thread routes its own forwards: the module is shared, the batch is not.
+        self._routes = threading.local()
         for projection in projections:
             model.get_submodule(projection.name).register_forward_hook(self._hook(projection.name))
 
     @contextmanager
     def routing(self, route: Route) -> Iterator[None]:
         """Send rows through `route` in the forwards made inside."""
-        before, self._route = self._route, route
+        self._routes.current = route
         try:
             yield
         finally:
-            self._route = before
+            self._routes.current = None
 
     def _hook(self, name: str) -> Any:
         def add_stacks(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            segments = self._route.segments.get(name)
+            route: Route | None = getattr(self._routes, "current", None)
+            segments = route.segments.get(name) if route is not None else None
             return add_segments(inputs[0], output, segments) if segments else None
 
         return add_stacks

@@ -1,0 +1,231 @@
+"""The answering engine: streams, hot-loaded stacks, a bounded bank and queue, and what it does when things fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from threading import Event, Thread
+
+import pytest
+
+from engine.answering import AnsweringEngine
+from engine.base import Base
+from engine.configuration import Configuration
+from engine.decoding import Row, generate
+from engine.errors import EngineError, PromptTooLongError, QueueFullError, StackMismatchError
+from engine.prompts import messages_for
+from engine.stack import Stack
+from tests.engine.conftest import random_stack
+
+
+@pytest.fixture
+def start(small_base: Base) -> Iterator[Callable[..., AnsweringEngine]]:
+    engines: list[AnsweringEngine] = []
+
+    def make(rows: int = 4, waiting: int = 8, stacks: int = 2) -> AnsweringEngine:
+        engine = AnsweringEngine(small_base, max_batch_rows=rows, max_queue=waiting, bank_stacks=stacks)
+        engine.start()
+        engines.append(engine)
+        return engine
+
+    yield make
+    for engine in engines:
+        engine.close()
+
+
+def stack_of(base: Base, seed: int) -> Stack:
+    return random_stack(base, Configuration((True,) * 12, 1, 8), seed=seed)
+
+
+def expected_text(base: Base, query: str, stack: Stack | None, tokens: int) -> str:
+    row = Row(base.format.prompt_ids(messages_for(query)), stack, tokens)
+    generate(base, [row])
+    return base.format.decode(row.tokens)
+
+
+def test_answers_of_several_users_at_once_are_each_their_own(
+    small_base: Base, start: Callable[..., AnsweringEngine]
+) -> None:
+    engine = start(rows=3)
+    stacks = {f"user{i}": stack_of(small_base, i) for i in range(4)}
+    queries = {key: f"what do you think of the number {i}?" for i, key in enumerate(stacks)}
+    answers = {
+        key: engine.submit(messages_for(queries[key]), stack_key=key, load_stack=lambda s=s: s, max_new_tokens=10)
+        for key, s in stacks.items()
+    }
+    base_answer = engine.submit(messages_for("what do you think of the number 0?"), max_new_tokens=10)
+
+    for key, answer in answers.items():
+        assert answer.text() == expected_text(small_base, queries[key], stacks[key], 10)
+    assert base_answer.text() == expected_text(small_base, "what do you think of the number 0?", None, 10)
+
+
+def test_an_answer_streams_in_pieces_that_make_up_the_whole(
+    small_base: Base, start: Callable[..., AnsweringEngine]
+) -> None:
+    answer = start().submit(messages_for("tell me a story"), max_new_tokens=12)
+    pieces = list(answer)
+
+    assert len(pieces) > 3
+    assert "".join(pieces) == expected_text(small_base, "tell me a story", None, 12)
+    assert answer.finish_reason in ("stop", "length")
+    assert 0 < answer.completion_tokens <= 12
+
+
+def test_a_stack_is_loaded_once_and_the_least_recently_used_leaves_the_bank(
+    small_base: Base, start: Callable[..., AnsweringEngine]
+) -> None:
+    engine, loads = start(stacks=2), []
+
+    def ask(key: str) -> None:
+        def load() -> Stack:
+            loads.append(key)
+            return stack_of(small_base, ord(key))
+
+        engine.submit(messages_for("hi"), stack_key=key, load_stack=load, max_new_tokens=1).text()
+
+    for key in ["a", "a", "b", "a", "c", "a", "b"]:
+        ask(key)
+
+    assert loads == ["a", "b", "c", "b"]
+    assert engine.loaded_keys() == ["a", "b"]
+    assert engine.evictions == 2
+
+
+def test_forgetting_a_prefix_drops_those_stacks_only(small_base: Base, start: Callable[..., AnsweringEngine]) -> None:
+    engine = start(stacks=4)
+    for key in ("t/u1/v1", "t/u1/v2", "t/u2/v1"):
+        engine.submit(
+            messages_for("hi"), stack_key=key, load_stack=lambda: stack_of(small_base, 1), max_new_tokens=1
+        ).text()
+
+    assert engine.forget("t/u1/") == 2
+    assert engine.loaded_keys() == ["t/u2/v1"]
+
+
+def test_callers_that_ask_for_a_stack_while_it_loads_wait_for_that_load(
+    small_base: Base, start: Callable[..., AnsweringEngine]
+) -> None:
+    engine, release, loads, texts = start(), Event(), [], []
+
+    def load() -> Stack:
+        loads.append(1)
+        assert release.wait(30)
+        return stack_of(small_base, 1)
+
+    def ask() -> None:
+        texts.append(engine.submit(messages_for("hi"), stack_key="k", load_stack=load, max_new_tokens=4).text())
+
+    threads = [Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while not loads:
+        pass
+    other = engine.submit(messages_for("others go on meanwhile"), max_new_tokens=3).text()
+    release.set()
+    for thread in threads:
+        thread.join()
+
+    assert other
+    assert len(loads) == 1
+    assert len(texts) == 3
+    assert len(set(texts)) == 1
+
+
+def test_a_load_that_fails_reaches_its_caller_and_the_next_one_tries_again(
+    small_base: Base, start: Callable[..., AnsweringEngine]
+) -> None:
+    engine = start()
+
+    def broken() -> Stack:
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="the disk is gone"):
+        engine.submit(messages_for("hi"), stack_key="k", load_stack=broken, max_new_tokens=2)
+
+    good = engine.submit(
+        messages_for("hi"), stack_key="k", load_stack=lambda: stack_of(small_base, 1), max_new_tokens=2
+    )
+    assert good.text() == expected_text(small_base, "hi", stack_of(small_base, 1), 2)
+
+
+def test_a_stack_of_another_shape_is_refused(small_base: Base, start: Callable[..., AnsweringEngine]) -> None:
+    good = stack_of(small_base, 1)
+    wrong = Stack(good.configuration, {k: a[:, :-1] for k, a in good.a.items()}, good.b)
+
+    with pytest.raises(StackMismatchError, match="shape"):
+        start().submit(messages_for("hi"), stack_key="k", load_stack=lambda: wrong, max_new_tokens=2)
+
+
+def test_a_full_queue_refuses_with_a_time_to_come_back_and_recovers(start: Callable[..., AnsweringEngine]) -> None:
+    engine = start(rows=1, waiting=1)
+    running = engine.submit(messages_for("a long story please"), max_new_tokens=200)
+    next(iter(running))
+    waiting = engine.submit(messages_for("me too"), max_new_tokens=1)
+
+    with pytest.raises(QueueFullError) as refused:
+        engine.submit(messages_for("and me"), max_new_tokens=1)
+    running.cancel()
+
+    assert refused.value.retry_after_seconds >= 1
+    assert waiting.text() is not None
+    assert engine.submit(messages_for("now me"), max_new_tokens=1).text() is not None
+
+
+def test_a_cancelled_answer_ends_and_gives_its_place_free(start: Callable[..., AnsweringEngine]) -> None:
+    engine = start(rows=1)
+    running = engine.submit(messages_for("a long story please"), max_new_tokens=500)
+    pieces = iter(running)
+    next(pieces)
+    queued = engine.submit(messages_for("never to be answered"), max_new_tokens=500)
+    queued.cancel()
+    running.cancel()
+
+    assert queued.text() == ""
+    assert list(pieces) is not None
+    assert running.finish_reason == queued.finish_reason == "cancelled"
+    assert running.completion_tokens < 500
+    assert engine.submit(messages_for("next"), max_new_tokens=1).text() is not None
+
+
+def test_a_stop_text_ends_the_answer_and_is_left_out(small_base: Base, start: Callable[..., AnsweringEngine]) -> None:
+    whole = expected_text(small_base, "tell me a story", None, 20)
+    stop = whole[len(whole) // 2 :][:4]
+    answer = start().submit(messages_for("tell me a story"), max_new_tokens=20, stop=[stop])
+
+    assert answer.text() == whole[: whole.index(stop)]
+    assert answer.finish_reason == "stop"
+
+
+def test_a_prompt_over_the_context_is_refused_before_anything_is_loaded(
+    start: Callable[..., AnsweringEngine],
+) -> None:
+    engine = start()
+
+    with pytest.raises(PromptTooLongError, match="tokens"):
+        engine.submit(messages_for("word " * 2000), stack_key="k", load_stack=lambda: 1 / 0, max_new_tokens=8)  # type: ignore[arg-type,return-value]
+    with pytest.raises(PromptTooLongError, match="no room"):
+        engine.submit(messages_for("hi"), max_new_tokens=100_000)
+
+
+def test_closing_ends_unfinished_answers_with_an_error(start: Callable[..., AnsweringEngine]) -> None:
+    engine = start(rows=1)
+    running = engine.submit(messages_for("a long story please"), max_new_tokens=900)
+    next(iter(running))
+    engine.close()
+
+    with pytest.raises(EngineError, match="shut down"):
+        running.text()
+    with pytest.raises(EngineError, match="shutting down"):
+        engine.submit(messages_for("hi"), max_new_tokens=1)
+
+
+def test_a_failure_while_decoding_reaches_those_answers_and_the_engine_goes_on(
+    small_base: Base, start: Callable[..., AnsweringEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = start()
+    with monkeypatch.context() as patch:
+        patch.setattr(small_base, "logits", lambda _hidden: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            engine.submit(messages_for("hi"), max_new_tokens=4).text()
+
+    assert engine.submit(messages_for("hi"), max_new_tokens=4).text() == expected_text(small_base, "hi", None, 4)

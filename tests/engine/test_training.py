@@ -1,0 +1,219 @@
+"""Training candidates: alone or in company, again and again, the same; and only on what it may see."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from engine import training
+from engine.base import Base
+from engine.batches import encode_example, epoch_batches, pad
+from engine.configuration import Configuration
+from engine.errors import TrainingStoppedError
+from engine.grouped import Route
+from engine.history import Sample
+from engine.prompts import messages_for
+from engine.training import Candidate, TrainedCandidate, TrainingSettings, response_losses, train_candidates
+
+SETTINGS = TrainingSettings(
+    learning_rate=2e-3,
+    weight_decay=1e-4,
+    warmup_fraction=0.1,
+    batch_size=4,
+    epochs=2,
+    max_gradient_norm=1.0,
+    max_sequence_tokens=128,
+)
+HISTORY = [
+    Sample(f"what about number {i}, please{' and more' * (i % 4)}?", f"number {i} is fine{', really' * (i % 3)}.")
+    for i in range(14)
+]
+OTHER_HISTORY = [Sample(f"tell me of day {i}", f"day {i} was long and quiet") for i in range(9)]
+CANDIDATE = Candidate("mine", Configuration((False, True, True), 2, 8), seed=11)
+COMPANY = [
+    Candidate(f"other {i}", Configuration(layers, n, r), seed=i)
+    for i, (layers, n, r) in enumerate(
+        [
+            ((True, True, True), 1, 16),
+            ((True, False, False), 4, 8),
+            ((False, False, True), 1, 96),
+            ((True, True, False), 3, 8),
+            ((False, True, False), 2, 32),
+            ((True, False, True), 1, 64),
+            ((True, True, True), 5, 16),
+        ]
+    )
+]
+
+
+def assert_same_weights(first: TrainedCandidate, second: TrainedCandidate) -> None:
+    assert first.stack is not None
+    assert second.stack is not None
+    for name, a in first.stack.a.items():
+        assert torch.allclose(a, second.stack.a[name], atol=1e-4)
+        assert torch.allclose(first.stack.b[name], second.stack.b[name], atol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "roberta"])
+def test_a_candidate_ends_with_the_same_weights_alone_and_among_seven_others(
+    family: str, tiny_base: Callable[[str], Base]
+) -> None:
+    base = tiny_base(family)
+    alone = train_candidates(base, [CANDIDATE], HISTORY, SETTINGS)[0]
+    among = train_candidates(base, [*COMPANY[:3], CANDIDATE, *COMPANY[3:]], HISTORY, SETTINGS)[3]
+
+    assert alone.steps == 8
+    assert alone.stack is not None
+    assert all(b.abs().max() > 1e-4 for b in alone.stack.b.values())
+    assert_same_weights(alone, among)
+
+
+def test_on_the_trained_base_a_candidate_ends_the_same_alone_and_in_company(small_base: Base) -> None:
+    candidate = Candidate("mine", Configuration((False,) * 6 + (True,) * 6, 2, 8), seed=3)
+    company = [Candidate("other", Configuration((True,) * 12, 1, 16), seed=4)]
+    alone = train_candidates(small_base, [candidate], HISTORY[:8], SETTINGS)[0]
+    among = train_candidates(small_base, [*company, candidate], HISTORY[:8], SETTINGS)[1]
+
+    assert_same_weights(alone, among)
+
+
+def test_user_b_after_user_a_equals_user_b_alone(tiny_base: Callable[[str], Base]) -> None:
+    base = tiny_base("llama")
+    alone = train_candidates(base, [CANDIDATE], OTHER_HISTORY, SETTINGS)[0]
+    train_candidates(base, [CANDIDATE, *COMPANY], HISTORY, SETTINGS)
+    after = train_candidates(base, [CANDIDATE], OTHER_HISTORY, SETTINGS)[0]
+
+    assert after.losses == alone.losses
+    assert_same_weights(after, alone)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tiny_base: Callable[[str], Base]) -> None:
+    base = tiny_base("llama")
+    first, again, other = (
+        train_candidates(base, [Candidate("c", CANDIDATE.configuration, seed)], HISTORY, SETTINGS)[0]
+        for seed in (1, 1, 2)
+    )
+
+    assert first.losses == again.losses != other.losses
+
+
+def test_the_loss_is_that_of_the_response_tokens_only(tiny_base: Callable[[str], Base]) -> None:
+    base = tiny_base("llama")
+    example = encode_example(base.format, messages_for("one two three"), "four five", 64)
+    longer = encode_example(base.format, messages_for("one two three four five six"), "seven", 64)
+
+    with torch.inference_mode():
+        losses, rows = response_losses(base, Route.base(), pad([example, longer], base.pad_id, base.device))
+        ids = torch.tensor([example.prompt + example.response])
+        expected = cross_entropy(base.model(input_ids=ids).logits[0, :-1], ids[0, 1:], reduction="none")
+
+    assert rows.tolist() == [0] * len(example.response) + [1] * len(longer.response)
+    assert torch.allclose(losses[rows == 0], expected[-len(example.response) :], atol=1e-4)
+
+
+def test_training_lowers_the_loss_of_what_was_trained(small_base: Base) -> None:
+    candidate = Candidate("c", Configuration.default_lora(12), seed=0)
+    trained = train_candidates(small_base, [candidate], HISTORY, SETTINGS)[0]
+
+    assert trained.losses[-1] < 0.7 * trained.losses[0]
+
+
+def test_a_diverging_candidate_fails_with_a_reason_and_the_others_go_on(tiny_base: Callable[[str], Base]) -> None:
+    base = tiny_base("llama")
+    poisoned = Candidate("poisoned", Configuration((True, True, True), 1, 8), seed=5)
+    alone = train_candidates(base, [CANDIDATE], HISTORY, SETTINGS)[0]
+
+    def poison(done: int, _total: int) -> None:
+        if done == 3:
+            for parameter in seen:
+                parameter.data.fill_(math.nan)
+
+    seen: list[torch.Tensor] = []
+    with pytest.MonkeyPatch.context() as patch:
+        original = training._initial_parameters
+
+        def remember(base: Base, candidate: Candidate) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+            a, b = original(base, candidate)
+            if candidate.key == "poisoned":
+                seen.extend(a.values())
+            return a, b
+
+        patch.setattr(training, "_initial_parameters", remember)
+        failed, healthy = train_candidates(base, [poisoned, CANDIDATE], HISTORY, SETTINGS, on_step=poison)
+
+    assert failed.stack is None
+    assert "diverged" in str(failed.error)
+    assert failed.steps == 4
+    assert_same_weights(healthy, alone)
+
+
+def test_an_absurd_learning_rate_is_reported_as_divergence(tiny_base: Callable[[str], Base]) -> None:
+    base = tiny_base("llama")
+    settings = TrainingSettings(1e30, 0.0, 0.0, 4, 2, 1.0, 128)
+    result = train_candidates(base, [CANDIDATE], HISTORY, settings)[0]
+
+    assert result.stack is None
+    assert "diverged" in str(result.error)
+
+
+def test_training_stops_when_asked(tiny_base: Callable[[str], Base]) -> None:
+    steps: list[int] = []
+
+    with pytest.raises(TrainingStoppedError):
+        train_candidates(
+            tiny_base("llama"),
+            [CANDIDATE],
+            HISTORY,
+            SETTINGS,
+            should_stop=lambda: len(steps) == 2,
+            on_step=lambda done, _total: steps.append(done),
+        )
+
+    assert steps == [1, 2]
+
+
+def test_the_base_itself_costs_no_training(tiny_base: Callable[[str], Base]) -> None:
+    result = train_candidates(tiny_base("llama"), [Candidate("base", Configuration.base(3), 0)], HISTORY, SETTINGS)[0]
+
+    assert result.steps == 0
+    assert result.stack is not None
+    assert result.stack.parameters == 0
+
+
+def test_a_pass_holds_every_example_once_in_batches_of_like_length(tiny_base: Callable[[str], Base]) -> None:
+    form = tiny_base("llama").format
+    samples = [Sample("word " * (1 + i % 40), "answer") for i in range(64)]
+    examples = [encode_example(form, messages_for(s.query), s.response, 512) for s in samples]
+    batches = epoch_batches(examples, 8, random.Random(0))
+    padded = sum(len(batch) * max(e.length for e in batch) for batch in batches)
+
+    assert sorted(e.length for batch in batches for e in batch) == sorted(e.length for e in examples)
+    assert sum(e.length for e in examples) / padded > 0.85
+
+
+@pytest.mark.parametrize("words", [1, 300])
+def test_a_sample_over_the_limit_keeps_the_end_of_the_query_and_the_beginning_of_the_response(
+    words: int, tiny_base: Callable[[str], Base]
+) -> None:
+    form = tiny_base("llama").format
+    example = encode_example(form, messages_for("first " + "filler " * 300 + "last"), "begin " + "more " * words, 64)
+
+    assert example.length <= 64
+    assert "last" in form.decode(example.prompt)
+    assert "first" not in form.decode(example.prompt)
+    assert form.decode(example.response).startswith("begin")
+
+
+def test_all_candidates_see_the_same_batches(tiny_base: Callable[[str], Base]) -> None:
+    base = tiny_base("llama")
+    configuration = Configuration((True, True, True), 1, 8)
+    results: Sequence[TrainedCandidate] = train_candidates(
+        base, [Candidate("a", configuration, 1), Candidate("b", configuration, 1)], HISTORY, SETTINGS
+    )
+
+    assert results[0].losses == pytest.approx(results[1].losses, abs=1e-5)
