@@ -19,13 +19,17 @@ Json = dict[str, Any]
 def outcome_tables(user_id: str, job: Json) -> list[RenderableType]:
     """What a finished job found, ready to print: table, then a few lines."""
     outcome = Outcome.of(job)
-    table = Table(title=f"{user_id}: {outcome.test_size} test samples, mean [95 % bootstrap interval]", title_justify="left")
+    table = Table(
+        title=f"{user_id}: {outcome.test_size} test samples, mean [95 % bootstrap interval]", title_justify="left"
+    )
     table.add_column("Method", no_wrap=True)
     for metric in METRICS:
         table.add_column(metric.title, justify="right", no_wrap=True)
     for row in outcome.rows:
         cells = [
-            Text(f"{interval.mean:.{metric.digits}f} [{interval.low:.{metric.digits}f}, {interval.high:.{metric.digits}f}]")
+            Text(
+                f"{interval.mean:.{metric.digits}f} [{interval.low:.{metric.digits}f}, {interval.high:.{metric.digits}f}]"
+            )
             for metric, interval in zip(METRICS, row.scores, strict=True)
         ]
         for cell, best in zip(cells, row.best, strict=True):

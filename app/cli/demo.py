@@ -1,0 +1,151 @@
+"""`milp demo`: imports users as any client would, follows their jobs, and reports what personalising them bought.
+
+Talks to the service by REST only; a service started for it is the caller's to stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from app.cli import histories, progress
+from app.cli.client import Json, ServiceClient
+from app.cli.commands import send
+from app.cli.errors import CliError, RefusedError
+from app.cli.examples import Answered, answer_examples
+from app.cli.histories import History
+from app.cli.published import Published, find_published
+from app.cli.serving import Service
+from app.cli.tables import outcome_tables
+from app.job_states import FINAL
+
+_EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+_DEFAULT_USERS = ("diabetes-patient", "linux-helper")
+
+
+def chosen_histories(data: Path | None, names: Sequence[str]) -> list[History]:
+    """The histories to run on: of a file, else of `examples/`; all of the file's, or the named ones.
+
+    Raises:
+        CliError: no such file or user, or a file of many users and no name.
+    """
+    if data is not None:
+        chosen = histories.choose(histories.read_histories(data), names, str(data))
+        if not names and len(chosen) > len(_DEFAULT_USERS):
+            known = histories.listed([history.name for history in chosen])
+            raise CliError(f"{data} holds {len(chosen)} users. Choose with --user ID: {known}.")
+        return chosen
+    files = sorted(_EXAMPLES.glob("*.jsonl"))
+    if not files:
+        raise CliError("This installation has no examples/ folder. Give a file of histories with --data FILE.")
+    known = [history for file in files for history in histories.read_histories(file)]
+    return histories.choose(known, names or _DEFAULT_USERS, "examples/")
+
+
+def run(service: Service, chosen: Sequence[History], *, options: Json, out: Path) -> None:
+    """The whole demo. Jobs it started are cancelled if it does not come to its end."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=132)  # a pipe or file has no width to wrap to
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CliError(f"The folder {out} cannot be made ({error.strerror}). Choose another with --out.") from error
+    client = service.client
+    if service.ours:
+        _cancel_leftovers(client, chosen)
+    jobs: dict[str, str] = {}
+    with _cancelled_unless_done(client, jobs):
+        for history in chosen:
+            jobs[history.user_id] = _start(client, history, options, console)
+        ended = progress.follow(client, jobs, console, service.check)
+    for history in chosen:
+        service.check()
+        _report(service, history, ended[history.user_id], out, console)
+
+
+def _start(client: ServiceClient, history: History, options: Json, console: Console) -> str:
+    """Import one user and have a job started; the job's id."""
+    answer = send(client, history, personalize=True, options=options)
+    console.print(
+        f"{history.user_id}: {answer['added']} samples imported"
+        + (f", {answer['duplicates']} were known" if answer["duplicates"] else ""),
+        highlight=False,
+    )
+    job = answer["job"] or client.personalize(history.user_id, options)
+    return str(job["id"])
+
+
+def _report(service: Service, history: History, job: Json, out: Path, console: Console) -> None:
+    """Table, answers, picture, page, and where the version lies, for one user."""
+    from app.cli.figure import draw_search
+    from app.cli.page import write_page
+    from app.cli.search import Search
+
+    client = service.client
+    search = Search.of(job, client.trials(job["id"]))
+    console.print()
+    for part in outcome_tables(history.user_id, job):
+        console.print(part)
+    published = find_published(client, history.user_id, job, store=service.store, out=out)
+    examples = answer_examples(client, history.user_id, job)
+    console.print(_side_by_side(examples))
+    picture = draw_search(search, history.user_id)
+    picture_file, page_file = out / f"{_file_name(history)}.png", out / f"{_file_name(history)}.html"
+    picture_file.write_bytes(picture)
+    write_page(
+        page_file, history=history, job=job, search=search, examples=examples, published=published, picture=picture
+    )
+    for name, value in (("Search", picture_file), ("Report", page_file)):
+        console.print(f"{name}: {value}", markup=False, highlight=False, soft_wrap=True)
+    _print_published(published, console)
+
+
+def _print_published(published: Published | None, console: Console) -> None:
+    if published is None:
+        console.print("Nothing was published: for this user the base itself won.")
+        return
+    console.print(f"Published version: {published.folder}", markup=False, highlight=False, soft_wrap=True)
+    console.print("It loads in plain PEFT with:")
+    console.print(f"  {published.command}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _side_by_side(examples: Sequence[Answered]) -> Table:
+    table = Table(title="Queries of the test part", title_justify="left", show_lines=True)
+    for name in ("Query", "Base", "Personalised", "What was really answered"):
+        table.add_column(name, ratio=1, overflow="fold")
+    for example in examples:
+        table.add_row(*(_escaped(t) for t in (example.query, example.base, example.personalized, example.reference)))
+    return table
+
+
+def _escaped(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def _file_name(history: History) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "-", history.user_id)
+
+
+def _cancel_leftovers(client: ServiceClient, chosen: Sequence[History]) -> None:
+    """Jobs of these users that an earlier demo left behind when it was killed."""
+    for history in chosen:
+        for job in client.jobs(user_id=history.user_id):
+            if job["status"] not in FINAL:
+                client.cancel(job["id"])
+
+
+@contextlib.contextmanager
+def _cancelled_unless_done(client: ServiceClient, jobs: dict[str, str]) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        for job_id in jobs.values():
+            with contextlib.suppress(CliError, RefusedError):  # ended already, or the service is gone
+                client.cancel(job_id)
+        raise
