@@ -24,10 +24,21 @@ _SECONDS_TO_START = 60
 
 
 class Server:
-    """A child process that is ready once `is_ready` says so."""
+    """A child process that is ready once `is_ready` says so, and is sent `death_signal` when this one dies.
 
-    def __init__(self, command: Sequence[str], log: Path, is_ready: Callable[[], bool], user: str = "-") -> None:
-        self._command = [sys.executable, "-S", str(_LEASH), str(os.getpid()), user, *command]
+    Start it from a thread that lives on: to Linux, the death of the starting thread is that of the process.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        is_ready: Callable[[], bool],
+        death_signal: signal.Signals,
+        user: str = "-",
+    ) -> None:
+        self._name = Path(command[0]).name
+        self._command = leashed(command, death_signal, user)
         self._log = log
         self._is_ready = is_ready
         self._process: subprocess.Popen[bytes] | None = None
@@ -46,7 +57,7 @@ class Server:
         while not self._is_ready():
             if not self.running or time.monotonic() > deadline:
                 self.end(signal.SIGKILL)
-                raise RuntimeError(f"{self._command[5]} did not start:\n{self._log.read_text(errors='replace')}")
+                raise RuntimeError(f"{self._name} did not start:\n{self._log.read_text(errors='replace')}")
             time.sleep(0.02)
 
     def end(self, how: signal.Signals) -> None:
@@ -73,7 +84,7 @@ class RedisServer:
             *("--port", str(self._port), "--bind", "127.0.0.1", "--dir", str(folder)),
             *("--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction"),
         ]
-        self._server = Server(command, folder / "redis.log", self._answers)
+        self._server = Server(command, folder / "redis.log", self._answers, signal.SIGTERM)
 
     @property
     def running(self) -> bool:
@@ -120,7 +131,7 @@ class PostgresServer:
         for setting in ("listen_addresses=", "fsync=off", "synchronous_commit=off", "full_page_writes=off"):
             command += ["-c", setting]
         command += ["-c", "max_connections=200", "-c", "shared_buffers=16MB", "-c", "autovacuum=off"]
-        self._server = Server(command, folder / "postgres.log", self._answers, self._user)
+        self._server = Server(command, folder / "postgres.log", self._answers, signal.SIGQUIT, self._user)
 
     def url(self, database: str) -> str:
         """SQLAlchemy URL of one of its databases."""
@@ -128,9 +139,9 @@ class PostgresServer:
 
     def start(self) -> None:
         if not self._data.exists():
-            command = [sys.executable, "-S", str(_LEASH), str(os.getpid()), self._user, self._initdb]
-            command += ["-D", str(self._data), "-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C"]
-            subprocess.run([*command, "--no-sync"], check=True, capture_output=True, cwd=self._folder)
+            command = [self._initdb, "-D", str(self._data), "-U", "postgres", "--auth=trust", "--no-sync"]
+            command = leashed([*command, "--encoding=UTF8", "--locale=C"], signal.SIGTERM, self._user)
+            subprocess.run(command, check=True, capture_output=True, cwd=self._folder)
         self._server.start()
 
     def stop(self) -> None:
@@ -148,6 +159,11 @@ class PostgresServer:
         except psycopg.OperationalError:
             return False
         return True
+
+
+def leashed(command: Sequence[str], death_signal: signal.Signals, user: str = "-") -> list[str]:
+    """The command, run so that it is sent `death_signal` when this process dies; as another user where one is named."""
+    return [sys.executable, "-S", str(_LEASH), str(os.getpid()), str(int(death_signal)), user, *command]
 
 
 def _free_port() -> int:

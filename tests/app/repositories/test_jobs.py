@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import text
 from sqlmodel import Session, select
 
 from app.database import Database
@@ -240,7 +242,6 @@ def test_events_come_in_order_after_the_one_seen_last(database: Database) -> Non
 
 
 def test_a_follower_misses_no_event_of_writers_at_once(database: Database) -> None:
-    """Ids are given before the commit; without a lock a higher one could be seen first, and the lower one never."""
     with database.write() as session:
         job = add_job(session)
     seen: list[Event] = []
@@ -258,3 +259,32 @@ def test_a_follower_misses_no_event_of_writers_at_once(database: Database) -> No
     run_at_once(write, write, write, follow)
     with database.read() as session:
         assert seen == events.events_after(session, "t", job.id, 0, 100)
+
+
+def test_an_event_is_never_seen_before_an_earlier_one(postgres_url: str) -> None:
+    """PostgreSQL gives ids before the commit: without a lock, a follower would see the second and never the first."""
+    database = Database(postgres_url)
+    with database.write() as session:
+        job = add_job(session)
+    waiting = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+
+    def second_writer() -> None:
+        with database.write() as session:
+            events.append(session, job, "progress", {"writer": "second"})
+
+    with database.write() as first:
+        events.append(first, job, "progress", {"writer": "first"})
+        thread = threading.Thread(target=second_writer)
+        thread.start()
+        with database.read() as session:
+            while thread.is_alive() and not session.connection().execute(waiting).scalar_one():
+                thread.join(0.01)
+        with database.read() as session:
+            assert [event.kind for event in events.events_after(session, "t", job.id, 0, 10)] == ["status"]
+    thread.join()
+    with database.read() as session:
+        told = events.events_after(session, "t", job.id, 0, 10)
+    assert [event.data.get("writer") for event in told] == [None, "first", "second"]
+    database.dispose()
