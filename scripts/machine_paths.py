@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Folders that belong to one machine or account, at the start of a path; what precedes it keeps URLs and relative paths out.
+# Folders that belong to one machine or account, at the start of a path: not within a URL or a relative path.
 MACHINE_PATH = re.compile(r"(?<![\w./~-])/(?:root|home|Users|work|workspace|scratch)/[\w.-]+")
 
 
