@@ -50,12 +50,28 @@ class InvalidEncodingError(InvalidInputError):
     code, title = "invalid_encoding", "The text is not UTF-8"
 
 
+class InvalidJsonError(InvalidInputError):
+    code, title = "invalid_json", "The request body is not JSON"
+
+
 class InvalidCursorError(InvalidInputError):
     code, title = "invalid_cursor", "That page cursor was not made by this service"
 
 
 class PromptTooLongError(InvalidInputError):
     code, title = "prompt_too_long", "The prompt does not fit the model's context"
+
+
+class BodyTooLargeError(ServiceError):
+    status, code, title = 413, "body_too_large", "The request body is too large"
+
+
+class UnsupportedMediaTypeError(ServiceError):
+    status, code, title = 415, "unsupported_media_type", "A body of this content type cannot be read here"
+
+
+class MethodNotAllowedError(ServiceError):
+    status, code, title = 405, "method_not_allowed", "This path does not know that method"
 
 
 class UnauthorizedError(ServiceError):
@@ -76,6 +92,10 @@ class JobNotFoundError(NotFoundError):
 
 class VersionNotFoundError(NotFoundError):
     code, title = "version_not_found", "Unknown version"
+
+
+class ModelNotFoundError(NotFoundError):
+    code, title = "model_not_found", "Unknown model"
 
 
 class ConflictError(ServiceError):
@@ -112,3 +132,15 @@ class StoreFailedError(UnavailableError):
 
 class QueueFullError(UnavailableError):
     code, title = "queue_full", "Too many answers are waiting"
+
+
+class BrokerAwayError(UnavailableError):
+    code, title = "broker_unavailable", "The broker cannot be reached"
+
+
+class BaseUnavailableError(UnavailableError):
+    code, title = "base_model_unavailable", "The base model is not loaded"
+
+
+class NotReadyError(UnavailableError):
+    code, title = "not_ready", "The service is not ready"

@@ -1,0 +1,102 @@
+"""Which mode answers a query, and what its prompt and its stack are. Decides; generates nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlmodel import Session
+
+from app.answers.memory import MemoryCache
+from app.errors import NoActiveVersionError
+from app.repositories import users, versions
+from app.tables import Version
+from engine.history import Sample
+from engine.prompts import Message
+
+UsedMode = Literal["personalized", "memory", "base"]
+Mode = Literal["auto", "personalized", "memory", "base"]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How a query is answered.
+
+    Args:
+        mode: what answers.
+        messages: the whole prompt.
+        version: the stack to use, in mode personalized.
+        memory: pairs shown in the prompt, in mode memory.
+        fallback: what to do instead if the version turns out unusable; None where the caller insisted on it.
+    """
+
+    mode: UsedMode
+    messages: tuple[Message, ...]
+    version: Version | None = None
+    memory: tuple[Sample, ...] = ()
+    fallback: Choice | None = None
+
+
+def without_user(conversation: Sequence[Message]) -> Choice:
+    """The base alone."""
+    return Choice("base", tuple(conversation))
+
+
+def choose(
+    session: Session,
+    cache: MemoryCache,
+    tenant: str,
+    user_id: str,
+    conversation: Sequence[Message],
+    mode: Mode,
+    memory_pairs: int,
+) -> Choice:
+    """The way to answer the last of `conversation`'s messages for this user.
+
+    auto is the active version; where there is none, the memory prompt; without any history, the base.
+
+    Raises:
+        UserNotFoundError: unknown user.
+        NoActiveVersionError: mode is personalized and the user has no active version.
+    """
+    user = users.get_user(session, tenant, user_id)
+    if mode == "base":
+        return without_user(conversation)
+
+    def from_memory() -> Choice:
+        pairs = tuple(cache.retriever(session, user).nearest(conversation[-1].content, memory_pairs))
+        messages = _with_memory(conversation, user.profile, pairs)
+        remembers = bool(pairs) or bool(user.profile.strip())
+        # A user of whom nothing is known gets the base's prompt either way: say so.
+        return Choice("memory", messages, memory=pairs) if remembers or mode == "memory" else Choice("base", messages)
+
+    if mode == "memory":
+        return from_memory()
+    version = versions.active_version(session, tenant, user_id)
+    if version is None:
+        if mode == "auto":
+            return from_memory()
+        raise NoActiveVersionError(
+            f"User '{user_id}' has no active version. Use mode auto, wait for the personalization job, or activate "
+            f"one of GET /v1/users/{user_id}/versions."
+        )
+    fallback = from_memory() if mode == "auto" else None
+    return Choice("personalized", tuple(conversation), version=version, fallback=fallback)
+
+
+def _with_memory(conversation: Sequence[Message], profile: str, pairs: Sequence[Sample]) -> tuple[Message, ...]:
+    """Profile first, then the remembered pairs as earlier turns, then the conversation.
+
+    For a single query these are the messages of `engine.prompts.messages_for`, which the reports are made with. A
+    system message of the caller follows the profile in the same turn: templates know one.
+    """
+    system = [profile] if profile.strip() else []
+    turns = list(conversation)
+    if turns[0].role == "system":
+        system.append(turns.pop(0).content)
+    remembered = [
+        message for pair in pairs for message in (Message("user", pair.query), Message("assistant", pair.response))
+    ]
+    head = [Message("system", "\n\n".join(system))] if system else []
+    return (*head, *remembered, *turns)

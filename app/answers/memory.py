@@ -1,0 +1,64 @@
+"""The memory prompt's retrievers, one a user, kept until the user's history changes.
+
+A retriever sees the train part only, the first 70 % in time order: what the reports test on is never shown to a
+model, in no mode.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import datetime
+from threading import Lock
+
+from sqlmodel import Session
+
+from app.repositories import history
+from app.tables import User
+from engine.history import TRAIN_FRACTION, Sample
+from engine.memory import MemoryRetriever
+
+USERS_KEPT = 64
+"""Retrievers in memory; one of 20,000 samples takes some tens of megabytes, and is built anew in a second."""
+
+_State = tuple[datetime, datetime, int]
+
+
+class MemoryCache:
+    """Retrievers of the users who asked last. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, str], tuple[_State, MemoryRetriever]] = OrderedDict()
+        self._lock = Lock()
+
+    def retriever(self, session: Session, user: User) -> MemoryRetriever:
+        """The user's retriever over what they have now.
+
+        Whoever changes a history sets the user's `updated_at` in the same transaction; together with the number of
+        samples it tells one state of a history from another, in every API process.
+        """
+        key = (user.tenant_id, user.user_id)
+        count = history.count_samples(session, *key)
+        state = (user.created_at, user.updated_at, count)
+        with self._lock:
+            found = self._kept.get(key)
+            if found is not None and found[0] == state:
+                self._kept.move_to_end(key)
+                return found[1]
+        samples = [history.to_sample(row) for row in history.samples_in_order(session, *key)]
+        built = MemoryRetriever(train_part(samples))
+        with self._lock:
+            self._kept[key] = (state, built)
+            self._kept.move_to_end(key)
+            while len(self._kept) > USERS_KEPT:
+                self._kept.popitem(last=False)
+        return built
+
+    def forget(self, tenant: str, user_id: str) -> None:
+        with self._lock:
+            self._kept.pop((tenant, user_id), None)
+
+
+def train_part(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """The samples that may be shown: the train part of the split; of a history too short for one, at least one."""
+    return samples[: max(1, int(len(samples) * TRAIN_FRACTION))]

@@ -1,0 +1,131 @@
+"""Begins an answer: chooses the mode, has the stack loaded onto the shared base, and falls back where it must.
+
+The active version is looked up for every request, so a version published a moment ago is used by every API process
+from its next request on. Knows no HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from adapters_store.errors import AdapterCorruptError, AdapterNotFoundError, StoreError
+from app.answers.choice import Choice, Mode, UsedMode, choose, without_user
+from app.answers.memory import MemoryCache
+from app.answers.runtime import AnsweringRuntime, Loaded
+from app.database import Database
+from app.errors import AdapterUnusableError, ServiceError, StoreFailedError
+from app.metrics import Metrics
+from app.settings import Settings
+from engine.errors import StackMismatchError
+from engine.history import Sample
+from engine.prompts import Message
+
+if TYPE_CHECKING:
+    from adapters_store.store import AdapterStore
+    from engine.answering import Answer
+    from engine.stack import Stack
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How an answer is generated. Temperature 0 is greedy; a seed replays a sampled answer."""
+
+    max_new_tokens: int | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """An answer in the making, and what it is made with."""
+
+    answer: Answer
+    mode: UsedMode
+    version_id: str | None
+    memory: tuple[Sample, ...]
+    warning: ServiceError | None
+
+
+class AnswerService:
+    """Answers queries of users of this process's base. Threads may share it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        store: AdapterStore,
+        runtime: AnsweringRuntime,
+        cache: MemoryCache,
+        metrics: Metrics,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._store = store
+        self._runtime = runtime
+        self._cache = cache
+        self._metrics = metrics
+
+    def begin(
+        self, tenant: str, user_id: str | None, conversation: Sequence[Message], mode: Mode, decoding: Decoding
+    ) -> Started:
+        """Put an answer to the conversation's last message into the running batch; returns once it is queued.
+
+        Without a user the base answers.
+
+        Raises:
+            UserNotFoundError, NoActiveVersionError: see `choose`.
+            AdapterUnusableError, StoreFailedError: the version cannot be loaded, and mode is personalized.
+            BaseUnavailableError: the base is not loaded.
+            EngineError: prompt too long, queue full.
+        """
+        loaded = self._runtime.get()
+        if user_id is None:
+            choice = without_user(conversation)
+        else:
+            with self._database.read() as session:
+                choice = choose(session, self._cache, tenant, user_id, conversation, mode, self._settings.memory_pairs)
+        try:
+            return self._submit(loaded, choice, decoding, None)
+        except (AdapterUnusableError, StoreFailedError) as error:
+            if choice.fallback is None:
+                raise
+            log.warning("version_unusable", user_id=user_id, code=error.code, detail=error.detail)
+            self._metrics.count_fallback(error.code)
+            return self._submit(loaded, choice.fallback, decoding, error)
+
+    def finished(self, started: Started) -> None:
+        """Count an answer that has come to its end."""
+        answer = started.answer
+        self._metrics.count_answer(started.mode, answer.prompt_tokens, answer.completion_tokens)
+
+    def _submit(self, loaded: Loaded, choice: Choice, decoding: Decoding, warning: ServiceError | None) -> Started:
+        version = choice.version
+
+        def load_stack() -> Stack:
+            assert version is not None  # noqa: S101 - only called where there is one
+            try:
+                return self._store.load(version.path, loaded.base)
+            except (StackMismatchError, AdapterNotFoundError, AdapterCorruptError) as error:
+                raise AdapterUnusableError(f"Version '{version.id}' cannot be used: {error}") from error
+            except StoreError as error:
+                raise StoreFailedError(f"Version '{version.id}' cannot be read: {error}") from error
+
+        answer = loaded.engine.submit(
+            choice.messages,
+            stack_key=version.path if version else None,
+            load_stack=load_stack if version else None,
+            max_new_tokens=decoding.max_new_tokens or self._settings.max_new_tokens,
+            temperature=decoding.temperature,
+            top_p=decoding.top_p,
+            seed=decoding.seed,
+            stop=decoding.stop,
+        )
+        return Started(answer, choice.mode, version.id if version else None, choice.memory, warning)

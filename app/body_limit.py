@@ -1,0 +1,42 @@
+"""Bodies over the limit are refused while they arrive, before anyone reads them into memory.
+
+FastAPI's own limit answers in plain text and from outside the error handlers; this one raises a `ServiceError`.
+"""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import BodyTooLargeError
+
+
+class BodyLimit:
+    """ASGI middleware: whoever reads a body of more than `max_bytes` gets a BodyTooLargeError instead."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("content-length", "")
+        seen = int(announced) if announced.isdecimal() else 0
+        too_large = BodyTooLargeError(
+            f"At most {self._max_bytes} bytes are taken at once (MILP_MAX_BODY_BYTES). Send the history in parts."
+        )
+
+        async def limited() -> Message:
+            nonlocal seen
+            if seen > self._max_bytes:
+                raise too_large
+            message = await receive()
+            if message["type"] == "http.request" and not announced:
+                seen += len(message.get("body", b""))
+                if seen > self._max_bytes:
+                    raise too_large
+            return message
+
+        await self._app(scope, limited, send)

@@ -1,0 +1,66 @@
+"""What clients are shown of jobs, trials and versions: rows of the database as bodies of the API."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlmodel import Session
+
+from app.job_states import TrialState
+from app.repositories import overview, trials
+from app.schemas.jobs import BestTrial, FrontPoint, JobError, JobOut, JobSummary, TrialOut
+from app.tables import Job, Trial
+
+_DONE = frozenset({TrialState.succeeded, TrialState.failed})
+
+
+def summaries(session: Session, tenant: str, jobs: Sequence[Job]) -> list[JobSummary]:
+    """Jobs as they stand in a list, with two queries at most."""
+    done = overview.trials_done(session, tenant, [job.id for job in jobs])
+    return [_summary(job, done.get(job.id, 0)) for job in jobs]
+
+
+def full(session: Session, job: Job) -> JobOut:
+    """A job with its best trial, its Pareto front and its report."""
+    tried = trials.trials_of(session, job.tenant_id, job.id)
+    summary = _summary(job, sum(trial.state in _DONE for trial in tried))
+    scored = _scored(tried)
+    best = max(scored, key=lambda point: (point.rouge_l, -point.loss), default=None)
+    return JobOut(
+        **summary.model_dump(),
+        best=BestTrial(trial=best.trial, rouge_l=best.rouge_l, loss=best.loss) if best else None,
+        pareto_front=pareto_front(scored),
+        report=job.report,
+    )
+
+
+def trial_out(trial: Trial) -> TrialOut:
+    return TrialOut(
+        **trial.model_dump(include=set(TrialOut.model_fields) - {"error"}),
+        error=JobError.model_validate(trial.error) if trial.error else None,
+    )
+
+
+def pareto_front(points: Sequence[FrontPoint]) -> list[FrontPoint]:
+    """The points that no other beats: lower loss and higher ROUGE-L are better. By rising loss; of equals the first."""
+    front: list[FrontPoint] = []
+    for point in sorted(points, key=lambda p: (p.loss, -p.rouge_l, p.trial)):
+        if not front or point.rouge_l > front[-1].rouge_l:
+            front.append(point)
+    return front
+
+
+def _summary(job: Job, trials_done: int) -> JobSummary:
+    return JobSummary(
+        **job.model_dump(include=set(JobSummary.model_fields) - {"trials_done", "error"}),
+        trials_done=trials_done,
+        error=JobError.model_validate(job.error) if job.error else None,
+    )
+
+
+def _scored(tried: Sequence[Trial]) -> list[FrontPoint]:
+    return [
+        FrontPoint(trial=t.number, loss=t.loss, rouge_l=t.rouge_l, layers=t.layers, n=t.n, r=t.r)
+        for t in tried
+        if t.state == TrialState.succeeded and t.loss is not None and t.rouge_l is not None
+    ]

@@ -1,0 +1,95 @@
+"""The web service: `uvicorn --factory app.main:create_app`. Puts the parts together; does nothing by itself.
+
+torch is not imported before the service starts: the OpenAPI document needs none of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import TypedDict
+
+import structlog
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from app.answers.memory import MemoryCache
+from app.answers.runtime import AnsweringRuntime
+from app.answers.service import AnswerService
+from app.answers.waiting import answer_threads
+from app.body_limit import BodyLimit
+from app.database import Database
+from app.errors import DatabaseAwayError
+from app.logging import RequestLog, configure_logging
+from app.metrics import Metrics
+from app.openapi import install_openapi
+from app.problems import install_problem_handlers
+from app.routers import chat, health, history, job_events, jobs, responses, users, versions
+from app.settings import Settings, get_settings
+from app.state import Services
+
+log = structlog.get_logger(__name__)
+
+
+class LifespanState(TypedDict):
+    services: Services
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application; without settings, those of the environment."""
+    settings = settings or get_settings()
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[LifespanState]:
+        configure_logging(settings.log_level)
+        services = await run_in_threadpool(_open, settings, metrics)
+        try:
+            yield {"services": services}
+        finally:
+            await run_in_threadpool(_close, services)
+
+    app = FastAPI(
+        title="milp-serve",
+        version=version("milp-serve"),
+        description="Language models personalised per user: histories trained into LoRA stacks on one shared base.",
+        lifespan=lifespan,
+    )
+    app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestLog, metrics=metrics)
+    for module in (history, users, jobs, job_events, versions, responses, chat, health):
+        app.include_router(module.router)
+    install_problem_handlers(app)
+    install_openapi(app, *history.BODY_SCHEMAS)
+    return app
+
+
+def _open(settings: Settings, metrics: Metrics) -> Services:
+    from adapters_store.store import AdapterStore
+
+    database = Database(settings.resolved_database_url)
+    try:
+        database.upgrade()
+    except DatabaseAwayError as error:
+        # The process serves all the same: /readyz says what is wrong, and every route answers with the problem.
+        log.error("database_unavailable", detail=error.detail)
+    store = AdapterStore.open(settings.resolved_store_url)
+    runtime = AnsweringRuntime(settings)
+    memory = MemoryCache()
+    runtime.start()
+    return Services(
+        settings=settings,
+        database=database,
+        store=store,
+        metrics=metrics,
+        memory=memory,
+        runtime=runtime,
+        answers=AnswerService(settings, database, store, runtime, memory, metrics),
+        answer_threads=answer_threads(settings.max_batch_rows, settings.max_queue),
+    )
+
+
+def _close(services: Services) -> None:
+    services.runtime.close()
+    services.database.dispose()

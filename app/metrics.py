@@ -1,0 +1,75 @@
+"""Prometheus figures of one API process, in a registry of its own so that two apps in a process do not mix.
+
+Labels are few and bounded: route templates, never paths or user ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from app.job_states import JobStatus
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+"""From a look-up in the database to a long streamed answer on a CPU."""
+
+
+class Metrics:
+    """Counters that the routes raise, and gauges that are set when somebody looks."""
+
+    def __init__(self) -> None:
+        self._registry = r = CollectorRegistry()
+        self._requests = Counter("milp_http_requests", "Requests answered.", ["method", "route", "status"], registry=r)
+        self._seconds = Histogram(
+            "milp_http_request_seconds",
+            "Time until an answer was sent completely.",
+            ["method", "route"],
+            buckets=_SECONDS,
+            registry=r,
+        )
+        self._answers = Counter("milp_answers", "Answers generated, by the mode used.", ["mode"], registry=r)
+        self._fallbacks = Counter(
+            "milp_answer_fallbacks", "Answers without the active version, for it was unusable.", ["code"], registry=r
+        )
+        self._tokens = Counter("milp_tokens", "Tokens read (prompt) and generated (completion).", ["kind"], registry=r)
+        self._jobs = Gauge("milp_jobs", "Jobs by status, all tenants.", ["status"], registry=r)
+        self._steps = Gauge("milp_steps_waiting", "Steps of jobs that wait for a worker.", registry=r)
+        self._database = Gauge("milp_database_up", "Whether the database answered this scrape.", registry=r)
+        self._waiting = Gauge("milp_answers_waiting", "Answers waiting for a place in the batch.", registry=r)
+        self._running = Gauge("milp_answers_running", "Answers being decoded.", registry=r)
+        self._bank = Gauge("milp_bank_stacks", "Stacks loaded onto the base.", registry=r)
+        self._bank_places = Gauge("milp_bank_places", "Stacks that can be loaded at once.", registry=r)
+
+    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        method = method if method in _METHODS else "other"
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+    def count_answer(self, mode: str, prompt_tokens: int, completion_tokens: int) -> None:
+        self._answers.labels(mode).inc()
+        self._tokens.labels("prompt").inc(prompt_tokens)
+        self._tokens.labels("completion").inc(completion_tokens)
+
+    def count_fallback(self, code: str) -> None:
+        self._fallbacks.labels(code).inc()
+
+    def set_jobs(self, by_status: Mapping[JobStatus, int], steps_waiting: int) -> None:
+        for status in JobStatus:
+            self._jobs.labels(status.value).set(by_status.get(status, 0))
+        self._steps.set(steps_waiting)
+
+    def set_database_up(self, up: bool) -> None:
+        self._database.set(up)
+
+    def set_answering(self, *, waiting: int, running: int, stacks: int, places: int) -> None:
+        self._waiting.set(waiting)
+        self._running.set(running)
+        self._bank.set(stacks)
+        self._bank_places.set(places)
+
+    def text(self) -> bytes:
+        """The figures in Prometheus' text format."""
+        return generate_latest(self._registry)

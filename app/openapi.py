@@ -1,0 +1,52 @@
+"""The OpenAPI document, completed: every operation lists the problems it may answer with, by status and code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+from app import errors
+from app.errors import ServiceError
+from app.problems import MEDIA_TYPE, Problem
+
+EVERYWHERE: tuple[type[ServiceError], ...] = (errors.InvalidInputError, ServiceError)
+_REF = "#/components/schemas/Problem"
+
+
+def problems(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may answer with these problems, and with those any route may."""
+    by_status: dict[int, list[type[ServiceError]]] = {}
+    for kind in (*kinds, *EVERYWHERE):
+        if kind not in by_status.setdefault(kind.status, []):
+            by_status[kind.status].append(kind)
+    return {status: _described(found) for status, found in sorted(by_status.items())}
+
+
+def install_openapi(app: FastAPI, *extra: type[BaseModel]) -> None:
+    """Give `app` a document in which `Problem` and the `extra` bodies are components, and FastAPI's own error bodies
+    do not appear."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+            schemas = made.setdefault("components", {}).setdefault("schemas", {})
+            models: tuple[type[BaseModel], ...] = (Problem, *extra)
+            for model in models:
+                schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas.update(schema.pop("$defs", {}))
+                schemas[model.__name__] = schema
+            schemas.pop("HTTPValidationError", None)
+            schemas.pop("ValidationError", None)
+            app.openapi_schema = made
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]
+
+
+def _described(kinds: Iterable[type[ServiceError]]) -> dict[str, Any]:
+    codes = "; ".join(f"`{kind.code}`: {kind.title}" for kind in kinds)
+    return {"description": codes, "content": {MEDIA_TYPE: {"schema": {"$ref": _REF}}}}

@@ -1,0 +1,55 @@
+"""Looks whether everything the service stands on is there. Knows no HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from redis import Redis, RedisError
+
+from adapters_store.errors import StoreError
+from app.errors import BrokerAwayError, ServiceError
+from app.schemas.health import Part
+from app.state import Services
+
+_BROKER_SECONDS = 2.0
+"""Long enough for any Redis that is well."""
+
+
+def look(services: Services) -> dict[str, Part]:
+    """Each part, as it is now."""
+    broker_url = services.settings.broker_url
+    return {
+        "database": _checked(services.database.ping),
+        "broker": (
+            _checked(lambda: _ping_broker(broker_url))
+            if broker_url
+            # Imports and answers work without; only jobs wait.
+            else Part(ok=False, needed=False, detail="No broker is set (MILP_BROKER_URL): jobs wait until one is.")
+        ),
+        "store": _checked(services.store.ping),
+        "base_model": _checked(services.runtime.get),
+    }
+
+
+def _checked(check: Callable[[], object]) -> Part:
+    try:
+        check()
+    except ServiceError as error:
+        return Part(ok=False, needed=True, detail=error.detail)
+    except StoreError as error:
+        text = str(error)
+        return Part(ok=False, needed=True, detail=text[:1].upper() + text[1:])
+    return Part(ok=True, needed=True)
+
+
+def _ping_broker(url: str) -> None:
+    # Celery's name for a Unix socket differs from the Redis client's.
+    address = url.replace("redis+socket://", "unix://", 1)
+    try:
+        with Redis.from_url(address, socket_connect_timeout=_BROKER_SECONDS, socket_timeout=_BROKER_SECONDS) as client:
+            client.ping()
+    except (RedisError, OSError, ValueError) as error:
+        raise BrokerAwayError(
+            f"The broker cannot be reached ({type(error).__name__}). Start Redis, or correct MILP_BROKER_URL. "
+            "Histories are still taken; their jobs begin when it is back."
+        ) from error

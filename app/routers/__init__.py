@@ -1,0 +1,1 @@
+"""The REST routes, a file a resource. Thin: authenticate, call one function, return a schema."""

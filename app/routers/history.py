@@ -1,0 +1,154 @@
+"""Histories: POST, GET and DELETE /v1/users/{user_id}/history."""
+
+from __future__ import annotations
+
+from email.message import Message
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse
+from starlette.datastructures import UploadFile
+
+from app import erasing, errors
+from app.auth import TenantDep
+from app.idempotency import OnceDep
+from app.importing import Import, Importer, job_options_from
+from app.intake import take_in
+from app.openapi import problems
+from app.repositories import history, users
+from app.routers.parameters import CursorParam, LimitParam, UserIdDep
+from app.schemas.common import Paged
+from app.schemas.history import HistoryAdded, HistoryErased, HistoryIn, HistoryUpload, SampleOut
+from app.state import ServicesDep
+
+router = APIRouter(tags=["history"])
+
+_JSONL = ("application/jsonl", "application/x-ndjson", "application/jsonlines", "application/x-jsonlines")
+_PERSONALIZE = {"auto": "auto", "true": True, "false": False}
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"$ref": "#/components/schemas/HistoryIn"}},
+            _JSONL[0]: {
+                "schema": {"type": "string", "description": "a line a conversation (OpenAI chat), or a line a pair"}
+            },
+            "multipart/form-data": {"schema": {"$ref": "#/components/schemas/HistoryUpload"}},
+        },
+    }
+}
+BODY_SCHEMAS = (HistoryIn, HistoryUpload)
+"""Read by hand, so FastAPI does not know them: `app.openapi` adds them to the document."""
+
+
+class Received:
+    """A body as it came, its form fields read where it is a form."""
+
+    def __init__(self, content_type: str, body: bytes, fields: dict[str, str]) -> None:
+        self.content_type, self.body, self.fields = content_type, body, fields
+
+
+async def received(request: Request) -> Received:
+    """The body of a history, in one of three content types (a dependency)."""
+    header = Message()
+    header["content-type"] = request.headers.get("content-type", "application/json")
+    content_type = header.get_content_type()
+    if content_type == "multipart/form-data":
+        return await _received_form(request)
+    if content_type != "application/json" and content_type not in _JSONL:
+        raise errors.UnsupportedMediaTypeError(
+            f"A history comes as application/json, {_JSONL[0]} or multipart/form-data, not as {content_type}. "
+            "With curl: -H 'Content-Type: application/json'."
+        )
+    return Received(content_type, await request.body(), {})
+
+
+async def _received_form(request: Request) -> Received:
+    form = await request.form()
+    file = form.get("file")
+    if not isinstance(file, UploadFile):
+        raise errors.InvalidInputError("The form needs a file in its field `file`. With curl: -F file=@history.jsonl.")
+    if unknown := sorted(set(form) - set(HistoryUpload.model_fields)):
+        raise errors.InvalidInputError(f"{unknown[0]}: the form has no such field.")
+    fields = {name: value for name, value in form.items() if isinstance(value, str)}
+    return Received("multipart/form-data", await file.read(), fields)
+
+
+@router.post(
+    "/v1/users/{user_id}/history",
+    status_code=202,
+    response_model=HistoryAdded,
+    openapi_extra=_BODY,
+    responses=problems(
+        errors.InvalidUserIdError,
+        errors.InvalidJsonError,
+        errors.InvalidEncodingError,
+        errors.EmptyHistoryError,
+        errors.SampleTooLongError,
+        errors.TooManySamplesError,
+        errors.HistoryTooShortError,
+        errors.IdempotencyKeyReusedError,
+        errors.BodyTooLargeError,
+        errors.UnsupportedMediaTypeError,
+    ),
+)
+def add_history(
+    user_id: UserIdDep,
+    tenant: TenantDep,
+    services: ServicesDep,
+    once: OnceDep,
+    body: Annotated[Received, Depends(received)],
+) -> JSONResponse:
+    """Store samples of a user, who is made if new, and start the job that learns them."""
+    given = _parsed(Importer(services.settings), body)
+    return once.run(
+        services.database,
+        tenant,
+        202,
+        lambda session: take_in(session, tenant, user_id, given, services.settings),
+    )
+
+
+@router.get(
+    "/v1/users/{user_id}/history",
+    responses=problems(errors.UserNotFoundError, errors.InvalidUserIdError, errors.InvalidCursorError),
+)
+def list_history(
+    user_id: UserIdDep, tenant: TenantDep, services: ServicesDep, limit: LimitParam = 50, cursor: CursorParam = None
+) -> Paged[SampleOut]:
+    """The user's samples, oldest first."""
+    with services.database.read() as session:
+        users.get_user(session, tenant, user_id)
+        page = history.page_samples(session, tenant, user_id, cursor, limit)
+    return Paged(
+        items=[
+            SampleOut(
+                id=row.id or 0,
+                query=row.query,
+                response=row.response,
+                kind=row.kind,
+                time=row.happened_at,
+                time_given=row.time_given,
+            )
+            for row in page.items
+        ],
+        next_cursor=page.next_cursor,
+    )
+
+
+@router.delete("/v1/users/{user_id}/history", responses=problems(errors.UserNotFoundError, errors.StoreFailedError))
+def delete_history(user_id: UserIdDep, tenant: TenantDep, services: ServicesDep) -> HistoryErased:
+    """Delete the user's samples, cancel their jobs, and erase every stack made of them. The user stays."""
+    gone = erasing.erase_history(services, tenant, user_id)
+    return HistoryErased(user_id=user_id, samples=gone.samples, versions=gone.versions, jobs_cancelled=gone.jobs)
+
+
+def _parsed(importer: Importer, body: Received) -> Import:
+    if body.content_type == "application/json":
+        return importer.from_json(body.body)
+    fields = body.fields
+    personalize: Any = _PERSONALIZE.get(fields.get("personalize", "auto"))
+    if personalize is None:
+        raise errors.InvalidInputError("personalize: one of auto, true, false.")
+    options = job_options_from(fields["options"]) if fields.get("options") else None
+    return importer.from_jsonl(body.body, profile=fields.get("profile"), personalize=personalize, options=options)

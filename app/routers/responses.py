@@ -1,0 +1,106 @@
+"""POST /v1/users/{user_id}/responses: an answer as this user's model gives it, whole or streamed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import structlog
+from fastapi import APIRouter, Request, Response
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from app import errors
+from app.answers.service import Decoding, Started
+from app.answers.waiting import begun, pieces, whole_text
+from app.auth import TenantDep
+from app.openapi import problems
+from app.problems import as_service_error, problem_body
+from app.routers.parameters import UserIdDep
+from app.schemas.responses import MemoryPair, ResponseIn, ResponseOut, ResponseWarning, Usage
+from app.state import Services, ServicesDep
+from engine.prompts import Message
+
+router = APIRouter(tags=["answers"])
+
+WARNING_HEADER = "Milp-Warning"
+ANSWER_PROBLEMS = (
+    errors.UserNotFoundError,
+    errors.InvalidUserIdError,
+    errors.InvalidJsonError,
+    errors.PromptTooLongError,
+    errors.AdapterUnusableError,
+    errors.StoreFailedError,
+    errors.QueueFullError,
+    errors.BaseUnavailableError,
+)
+log = structlog.get_logger(__name__)
+
+
+@router.post(
+    "/v1/users/{user_id}/responses",
+    response_model=ResponseOut,
+    responses=problems(*ANSWER_PROBLEMS, errors.NoActiveVersionError),
+)
+async def respond(
+    user_id: UserIdDep, tenant: TenantDep, services: ServicesDep, body: ResponseIn, request: Request
+) -> Response:
+    """Answer a query. Where the active version cannot be used, mode auto falls back to the memory prompt and says so.
+
+    With `stream`: events `delta` (`{"text"}`), then `done` with the whole object, or `error` with a problem.
+    """
+    decoding = Decoding(body.max_new_tokens, body.temperature, body.top_p, body.seed)
+    conversation = [Message("user", body.query)]
+    started = await begun(
+        services.answer_threads,
+        lambda: services.answers.begin(tenant, user_id, conversation, body.mode, decoding),
+    )
+    headers = warning_headers(started)
+    if body.stream:
+        return EventSourceResponse(_stream(services, started), headers=headers)
+    text = await whole_text(services.answer_threads, started.answer, lambda: gone(request))
+    return Response(_finished(services, started, text), 200, headers, "application/json")
+
+
+async def _stream(services: Services, started: Started) -> AsyncIterator[ServerSentEvent]:
+    texts: list[str] = []
+    try:
+        async for piece in pieces(services.answer_threads, started.answer):
+            texts.append(piece)
+            yield ServerSentEvent(json.dumps({"text": piece}), event="delta")
+        yield ServerSentEvent(_finished(services, started, "".join(texts)), event="done")
+    except Exception as error:
+        yield ServerSentEvent(json.dumps(stream_problem(error)), event="error")
+
+
+def _finished(services: Services, started: Started, text: str) -> str:
+    services.answers.finished(started)
+    answer, warning = started.answer, started.warning
+    return ResponseOut(
+        response=text,
+        mode=started.mode,
+        version_id=started.version_id,
+        memory=[MemoryPair(query=pair.query, response=pair.response) for pair in started.memory],
+        usage=Usage(prompt_tokens=answer.prompt_tokens, completion_tokens=answer.completion_tokens),
+        finish_reason=answer.finish_reason,
+        warning=ResponseWarning(code=warning.code, detail=warning.detail) if warning else None,
+    ).model_dump_json()
+
+
+def warning_headers(started: Started) -> dict[str, str]:
+    """Says by its code why the active version did not answer."""
+    return {WARNING_HEADER: started.warning.code} if started.warning else {}
+
+
+def stream_problem(error: Exception) -> dict[str, object]:
+    """The problem of an answer that broke off after its status had been sent."""
+    known = as_service_error(error)
+    if known is None:
+        log.error("answer_broke_off", exc_info=error)
+        known = errors.ServiceError("The answer broke off. The service's log says more.")
+    return problem_body(known)
+
+
+async def gone(request: Request) -> None:
+    """Returns when the client has closed its connection; the body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

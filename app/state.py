@@ -1,0 +1,41 @@
+"""What one API process holds while it runs, typed; made by the lifespan, reached through `services`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from anyio import CapacityLimiter
+from fastapi import Depends, Request
+
+from app.answers.memory import MemoryCache
+from app.answers.runtime import AnsweringRuntime
+from app.answers.service import AnswerService
+from app.database import Database
+from app.metrics import Metrics
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from adapters_store.store import AdapterStore
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    settings: Settings
+    database: Database
+    store: AdapterStore
+    metrics: Metrics
+    memory: MemoryCache
+    runtime: AnsweringRuntime
+    answers: AnswerService
+    answer_threads: CapacityLimiter
+    """Threads that wait for answers. Apart from those of the other routes, which a full queue must not block."""
+
+
+def services(request: Request) -> Services:
+    """The process's services (a dependency)."""
+    found: Services = request.state.services
+    return found
+
+
+ServicesDep = Annotated[Services, Depends(services)]
