@@ -22,7 +22,7 @@ def now() -> datetime:
 
 
 def new_id(prefix: str) -> str:
-    """An opaque id such as `job_3f9c...`: 16 random bytes, URL-safe."""
+    """An opaque id such as `job_3f9c...`: 12 random bytes in hex."""
     return f"{prefix}_{secrets.token_hex(12)}"
 
 
@@ -90,7 +90,7 @@ class Job(SQLModel, table=True):
     user_id: str = Field(max_length=128)
     status: JobStatus = Field(default=JobStatus.queued, sa_column=state_column(JobStatus))
     options: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
-    """`JobOptions` of app.schemas.jobs as JSON: preset, seed, trials, seconds, activate, training settings."""
+    """`app.job_options.ResolvedOptions` as JSON."""
     split: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     """Ids of the samples in `train`, `validation` and `test`, fixed by the first plan step; `stop_reason` by the last."""
     trials_planned: int = 0
