@@ -21,8 +21,8 @@ setup: $(INSTALLED) ## Make .venv with the locked versions (the others do this b
 
 $(INSTALLED): pyproject.toml requirements.lock
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null || { \
-		echo "Python 3.11 or 3.12 is needed and none of python3, python3.11, python3.12 is one." \
-			"Install one, or name it: make setup PYTHON=/where/it/is/python3.11" >&2; exit 1; }
+		echo "Python 3.11 or 3.12 is needed; $(if $(PYTHON),$(PYTHON) is not,neither python3 nor python3.11 nor python3.12 is)." \
+			"Install it, or name one: make setup PYTHON=/where/it/is/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
 	$(BIN)/python -m pip install "$$(grep '^torch==' requirements.lock)"
 	$(BIN)/python -m pip install -r requirements.lock
