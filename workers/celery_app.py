@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery, signals
+from kombu.exceptions import OperationalError
 
 from app.database import Database
 from app.logging import configure_logging
@@ -52,8 +53,15 @@ _dispatcher: Dispatcher | None = None
 
 
 def ring(step_id: int) -> None:
-    """Send the message for a step, or fail soon: whoever calls tries again later."""
-    app.send_task(TASK, args=[step_id], queue=QUEUE, retry=False, ignore_result=True)
+    """Send the message for a step, or fail soon: whoever calls tries again later.
+
+    Raises:
+        ConnectionError: the broker is away.
+    """
+    try:
+        app.send_task(TASK, args=[step_id], queue=QUEUE, retry=False, ignore_result=True)
+    except OperationalError as error:
+        raise ConnectionError(f"The broker cannot be reached: {error}") from error
 
 
 def _set_up_logging(**_: Any) -> None:

@@ -28,7 +28,7 @@ class Dispatcher(threading.Thread):
     """Looks for due steps until it is stopped.
 
     Args:
-        send: rings the broker for the step with this id; may raise anything if the broker is away.
+        send: rings the broker for the step with this id; raises OSError if the broker is away.
         every_seconds: pause between two looks.
         max_attempts: claims of one step after which its job is given up.
     """

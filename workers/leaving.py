@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 import time
 from contextlib import suppress
-from types import FrameType
 from typing import Any
 
+LEAVE = signal.SIGUSR2
+"""Not SIGTERM: Celery's pool takes that one for itself, after it has called `listen`."""
 _PARENT_SECONDS = 1.0
 _leaving = threading.Event()
 _pool: Any = None
@@ -31,24 +31,18 @@ def tell_pool() -> None:
         return
     for pid in _pool.info.get("processes", []):
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, LEAVE)
 
 
 def listen() -> None:
-    """In a pool process: heed SIGTERM, and do not outlive the main process."""
-    signal.signal(signal.SIGTERM, _on_sigterm)
+    """In a pool process: heed `tell_pool`, and do not outlive the main process."""
+    signal.signal(LEAVE, lambda _number, _frame: _leaving.set())
     threading.Thread(target=_watch_parent, args=(os.getppid(),), name="parent-watch", daemon=True).start()
 
 
 def is_leaving() -> bool:
     """Whether this process was asked to stop."""
     return _leaving.is_set()
-
-
-def _on_sigterm(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - what signal handlers get
-    if _leaving.is_set():
-        sys.exit(0)  # asked twice: now
-    _leaving.set()
 
 
 def _watch_parent(parent: int) -> None:
