@@ -117,7 +117,7 @@ def test_no_history_without_a_user(database: Database) -> None:
 
 def test_samples_by_ids_come_in_the_order_of_the_ids(database: Database) -> None:
     with database.write() as session:
-        add_user(session, pairs=samples(12_000))
+        add_user(session, pairs=samples(6_000))
         rows = history.samples_in_order(session, "t", "u")
         ids = [row.id for row in rows if row.id is not None]
         random.Random(1).shuffle(ids)

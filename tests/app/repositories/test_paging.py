@@ -60,9 +60,19 @@ def test_no_text_breaks_the_cursor_reader(cursor: str) -> None:
     ],
     ids=range(9),
 )
-def test_a_cursor_of_another_list_is_refused(cursor: str, database: Database) -> None:
-    with database.read() as session, pytest.raises(InvalidCursorError, match="next_cursor"):
-        history.page_samples(session, "t", "u", cursor, 10)
+def test_a_cursor_of_another_list_is_refused(cursor: str) -> None:
+    with pytest.raises(InvalidCursorError, match="next_cursor"):
+        decode_cursor(cursor, [datetime, int])
+
+
+def test_a_page_refuses_the_cursor_of_another_list(database: Database) -> None:
+    with database.write() as session:
+        add_user(session)
+        add_user(session, user_id="v")
+        of_users = users.page_users(session, "t", None, 1).next_cursor
+        assert of_users is not None
+        with pytest.raises(InvalidCursorError):
+            history.page_samples(session, "t", "u", of_users, 10)
 
 
 def test_a_boolean_is_no_number_in_a_cursor() -> None:
