@@ -1,1 +1,1 @@
-"""The `milp` command: a client of the REST API, and the supervisor's switch. Must not import anything heavy at the top."""
+"""The `milp` command: a client of the REST API, and the supervisor's switch. Nothing heavy is imported at the top."""

@@ -50,11 +50,10 @@ class ServiceClient:
     def add_history(self, user_id: str, body: Json) -> Json:
         return self._call("POST", _user(user_id, "history"), json=body)
 
-    def add_chat(self, user_id: str, jsonl: bytes, personalize: bool | None = None) -> Json:
-        """Send OpenAI chat JSONL as it is."""
-        return self._call(
-            "POST", _user(user_id, "history"), content=jsonl, headers={"Content-Type": "application/jsonl"}
-        )
+    def add_file(self, user_id: str, jsonl: bytes, personalize: str) -> Json:
+        """Upload one user's JSONL, chat lines or lines of pairs, as it is. `personalize`: auto, true or false."""
+        upload = {"file": ("history.jsonl", jsonl, "application/jsonl")}
+        return self._call("POST", _user(user_id, "history"), files=upload, data={"personalize": personalize})
 
     def history(self, user_id: str) -> list[Json]:
         """All stored samples of a user, in time order."""
@@ -71,6 +70,9 @@ class ServiceClient:
 
     def activate(self, user_id: str, version_id: str) -> Json:
         return self._call("POST", _user(user_id, "versions", version_id, "activate"))
+
+    def deactivate(self, user_id: str) -> Json:
+        return self._call("POST", _user(user_id, "versions", "deactivate"))
 
     def export(self, user_id: str, version_id: str) -> bytes:
         """The version as a zip of a PEFT folder."""

@@ -1,4 +1,4 @@
-"""What the plain commands do: import, personalize, status, ask, chat, export, users, jobs. A client of the REST API only."""
+"""What the plain commands do: import, personalize, status, ask, chat, export, users, jobs. Clients of the REST API."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from app.cli.tables import outcome_tables
 
 def import_file(client: ServiceClient, file: Path, names: Sequence[str], personalize: bool | None) -> None:
     """Send the histories of a file; say for each user what was added and whether a job began."""
-    if histories.is_chat(file):
+    if histories.names_no_user(file):
         if len(names) != 1:
-            raise CliError(f"{file} is chat JSONL, which names no user. Say whose it is with one --user ID.")
-        user_id = names[0]
-        _print(f"{user_id}: {_added(client.add_chat(user_id, histories.read_text(file).encode(), personalize))}")
+            raise CliError(f"{file} names no user. Say whose history it is with one --user ID.")
+        wanted = "auto" if personalize is None else str(personalize).lower()
+        _print(f"{names[0]}: {_added(client.add_file(names[0], histories.read_text(file).encode(), wanted))}")
         return
     for history in histories.choose(histories.read_histories(file), names, str(file)):
         answer = send(client, history, personalize="auto" if personalize is None else personalize)
@@ -119,7 +119,7 @@ def current_version(client: ServiceClient, user_id: str) -> str:
     Raises:
         CliError: there is none.
     """
-    active = client.user(user_id).get("active_version_id")
+    active = client.user(user_id)["active_version_id"]
     if active:
         return str(active)
     versions = client.versions(user_id)
@@ -130,25 +130,19 @@ def current_version(client: ServiceClient, user_id: str) -> str:
 
 def users(client: ServiceClient) -> None:
     """A table of all users."""
-    table = Table("User", "Samples", "Active version", "Since")
+    table = Table("User", "Active version", "Since")
     for user in client.users():
-        table.add_row(
-            user["user_id"],
-            str(user.get("samples", "")),
-            user.get("active_version_id") or "-",
-            user["created_at"][:10],
-        )
+        table.add_row(user["user_id"], user["active_version_id"] or "-", user["created_at"][:10])
     _print_table(table, "No users yet. Send a history with: milp import FILE")
 
 
 def jobs(client: ServiceClient, user_id: str | None, status: str | None) -> None:
     """A table of jobs, newest first."""
-    table = Table("Job", "User", "Status", "Trials", "Best ROUGE-L", "Created")
+    table = Table("Job", "User", "Status", "Trials", "Created")
     for job in client.jobs(user_id=user_id, status=status):
-        best = (job.get("best") or {}).get("rouge_l")
         trials = f"{job['trials_done']}/{job['trials_planned']}" if job["trials_planned"] else "-"
-        row = [job["id"], job["user_id"], job["status"], trials, "-" if best is None else f"{best:.1f}"]
-        table.add_row(*row, job["created_at"][:16].replace("T", " "))
+        created = job["created_at"][:16].replace("T", " ")
+        table.add_row(job["id"], job["user_id"], job["status"], trials, created)
     _print_table(table, "No such jobs.")
 
 
@@ -164,7 +158,7 @@ def _show_job(job: Json) -> None:
 
 def _show_user(client: ServiceClient, user_id: str) -> None:
     user = client.user(user_id)
-    _print(f"{user_id}: active version {user.get('active_version_id') or 'none'}, {user.get('samples', '?')} samples")
+    _print(f"{user_id}: active version {user['active_version_id'] or 'none'}, {user['samples']} samples")
     for job in client.jobs(user_id=user_id):
         _print(f"{job['id']}: {progress.in_words(job)}")
 

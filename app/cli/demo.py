@@ -43,8 +43,8 @@ def chosen_histories(data: Path | None, names: Sequence[str]) -> list[History]:
     files = sorted(_EXAMPLES.glob("*.jsonl"))
     if not files:
         raise CliError("This installation has no examples/ folder. Give a file of histories with --data FILE.")
-    known = [history for file in files for history in histories.read_histories(file)]
-    return histories.choose(known, names or _DEFAULT_USERS, "examples/")
+    ours = [history for file in files for history in histories.read_histories(file)]
+    return histories.choose(ours, names or _DEFAULT_USERS, "examples/")
 
 
 def run(service: Service, chosen: Sequence[History], *, options: Json, out: Path) -> None:

@@ -57,7 +57,7 @@ def _draw_front(axes: Axes, search: Search) -> None:
     front = sorted((loss, rouge) for trial, loss, rouge in search.scored if trial.on_front)
     if front:
         losses, rouges = zip(*front, strict=True)
-        # A staircase: between two points of the front, what is reached is the better point's loss and the other's score.
+        # A staircase: up to the next point of the front, no trial with so low a loss scores more.
         axes.step(losses, rouges, where="post", color=_FRONT, linewidth=2, alpha=0.85, label="Pareto front", zorder=2)
 
 

@@ -52,11 +52,10 @@ def valid_user_id(name: str) -> str:
     return f"{cleaned or 'user'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
-def is_chat(path: Path) -> bool:
-    """Whether a file holds OpenAI chat JSONL: objects with `messages`."""
-    for _, row in _rows(path):
-        return "messages" in row
-    return False
+def names_no_user(path: Path) -> bool:
+    """Whether a file holds one user's JSONL as the API takes it: OpenAI chat lines, or lines of pairs."""
+    _, first = next(_rows(path), (0, {}))
+    return "user_id" not in first and ("messages" in first or "query" in first)
 
 
 def read_text(path: Path) -> str:

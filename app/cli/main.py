@@ -94,12 +94,13 @@ def demo(
     api_key: Key = None,
 ) -> None:
     """Import users, personalise the model for each, and report what it bought. Starts a service if none answers."""
-    from app.cli import demo, serving
+    from app.cli import serving
+    from app.cli.demo import chosen_histories, run
 
-    histories = demo.chosen_histories(data, user or [])
+    histories = chosen_histories(data, user or [])
     options = {"preset": "quick", "trials": trials, "seed": seed}
     with serving.running_or_started(url, api_key) as service:
-        demo.run(service, histories, options=options, out=out)
+        run(service, histories, options=options, out=out)
 
 
 @app.command(name="import")

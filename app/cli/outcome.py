@@ -80,7 +80,7 @@ class Outcome:
             test_size=report["samples"]["test"],
             train_size=report["samples"]["train"],
             validation_size=report["samples"]["validation"],
-            gate_passed=bool(gate.get("passed")),
+            gate_passed=has_version and bool(gate["passed"]),
             activated=bool(report["activated"]),
             has_version=has_version,
             gate_in_words=_gate_in_words(gate, bool(report["activated"]), has_version),
@@ -107,18 +107,15 @@ def _rows(test: Json) -> tuple[Row, ...]:
 
 def _gate_in_words(gate: Json, activated: bool, has_version: bool) -> str:
     if not has_version:
-        return "Gate: nothing to decide. The base itself won, so nothing was published and the base or memory prompt answers."
-    verdict = "passed" if gate.get("passed") else "not passed"
-    if activated:
-        then = "the version is active and answers from now on"
-    else:
-        then = "the version is published but not activated; answers keep coming from what did better"
-    return f"Gate: {verdict}, so {then}. {gate.get('reason', '')}".strip()
+        return "Nothing to decide: the base itself won, so nothing was published."
+    verdict = "Passed" if gate["passed"] else "Not passed"
+    then = "it is active and answers from now on" if activated else "it is not active; what did better keeps answering"
+    return f"{verdict}: the version is published, and {then}. {gate['reason']}"
 
 
 def _winner_in_words(winner: Json) -> str:
     layers = str(winner["layers"])
     if winner["n"] == 0 or "1" not in layers:
-        return f"Winner: trial {winner['trial']}, the base itself. {winner['reason']}"
+        return f"Trial {winner['trial']}, the base itself. {winner['reason']}"
     size = f"{winner['n']} LoRA{'s' if winner['n'] != 1 else ''} of rank {winner['r']}"
-    return f"Winner: trial {winner['trial']}, {size} on {layers.count('1')} of {len(layers)} layers. {winner['reason']}"
+    return f"Trial {winner['trial']}, {size} on {layers.count('1')} of {len(layers)} layers. {winner['reason']}"

@@ -65,7 +65,7 @@ def load_command(folder: Path) -> str:
 def _in_store(client: ServiceClient, user_id: str, version_id: str, store: Path | None) -> Path | None:
     if store is None:
         return None
-    path = next((v.get("path") for v in client.versions(user_id) if v["id"] == version_id), None)
+    path = next((v["path"] for v in client.versions(user_id) if v["id"] == version_id), None)
     folder = store / path if path else None
     return folder if folder is not None and (folder / _CONFIG).is_file() else None
 

@@ -1,4 +1,4 @@
-"""Which service a command talks to: one that runs, or one started for it and stopped with it. Knows no command's work."""
+"""Which service a command talks to: one that runs, or one started for it and stopped with it. Knows no command."""
 
 from __future__ import annotations
 

@@ -27,13 +27,11 @@ def outcome_tables(user_id: str, job: Json) -> list[RenderableType]:
         table.add_column(metric.title, justify="right", no_wrap=True)
     for row in outcome.rows:
         cells = [
-            Text(
-                f"{interval.mean:.{metric.digits}f} [{interval.low:.{metric.digits}f}, {interval.high:.{metric.digits}f}]"
-            )
+            Text("{0.mean:.{1}f} [{0.low:.{1}f}, {0.high:.{1}f}]".format(interval, metric.digits))
             for metric, interval in zip(METRICS, row.scores, strict=True)
         ]
         for cell, best in zip(cells, row.best, strict=True):
             cell.stylize("bold green" if best else "")
         table.add_row(Text(row.label, style="bold" if row.method == "personalized" else ""), *cells)
-    lines = [outcome.winner_in_words, outcome.gate_in_words]
+    lines = [f"Winner: {outcome.winner_in_words}", f"Gate: {outcome.gate_in_words}"]
     return [table, *(Text(line) for line in lines), Text("")]

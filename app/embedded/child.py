@@ -5,6 +5,7 @@ Must not know which program it runs.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -95,9 +96,7 @@ class Child:
 
     def kill(self) -> None:
         """Kill whatever is left of the child's process group, and wait for the child."""
-        # Its group is named by its pid, which stays taken while any member lives or the child is not waited for.
-        try:
+        # Its group is named by its pid, which stays taken while any member lives.
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # nobody is left
         self._process.wait()

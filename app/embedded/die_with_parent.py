@@ -5,8 +5,8 @@ another one (`die_with_parent.py PARENT_PID COMMAND...`; the tie outlives exec).
 Python's `preexec_fn` may deadlock in a parent with threads. It must import nothing of this project: it runs with
 `python -I -S` and should cost a few milliseconds.
 
-Linux only (`PR_SET_PDEATHSIG`, prctl(2)). Elsewhere nothing is tied: an ordinary end, Ctrl-C and SIGTERM still stop every
-child, kill -9 on the parent does not.
+Linux only (`PR_SET_PDEATHSIG`, prctl(2)). Elsewhere nothing is tied: an ordinary end, Ctrl-C and SIGTERM still stop
+every child, kill -9 on the parent does not.
 """
 
 from __future__ import annotations

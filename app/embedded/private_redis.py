@@ -39,7 +39,8 @@ def find_redis_server() -> Path:
         if os.access(binary, os.X_OK):
             return binary
     raise RedisMissingError(
-        "No redis-server was found. Install Redis so that redis-server is on PATH, or set MILP_BROKER_URL to a Redis you run."
+        "No redis-server was found. Install Redis so that redis-server is on PATH, "
+        "or set MILP_BROKER_URL to a Redis you run."
     )
 
 
@@ -106,7 +107,7 @@ class PrivateRedis:
                 except redis.exceptions.RedisError:  # not listening yet, or still reading its append-only file
                     if time.monotonic() > deadline:
                         raise PartFailedError(
-                            f"The private Redis did not answer within {_READY_SECONDS:.0f} s. Its log is {self.child.log}",
+                            f"The private Redis did not answer in {_READY_SECONDS:.0f} s. Its log is {self.child.log}",
                             self.child.tail(),
                         ) from None
                 time.sleep(_POLL_SECONDS)

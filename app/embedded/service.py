@@ -27,11 +27,15 @@ from app.embedded.errors import PartFailedError, PortInUseError
 from app.embedded.private_redis import PrivateRedis
 from app.settings import Settings
 
-_READY_SECONDS = 240.0
-"""Time for API and worker to import torch and load the base; generous, since a part that fails ends and is seen at once."""
+_ANSWER_SECONDS = 120.0
+"""Time for a part to answer at all; generous, since one that fails ends and is seen at once."""
+_RECOVERY_SECONDS = 5.0
+"""How long the API may say that something is wrong, and not only loading, before it is believed."""
+_BASE_IS_LOADING = "is being loaded"
+"""In /readyz's words, what only needs waiting for."""
 _API_GRACE_SECONDS = 10.0
 _WORKER_GRACE_SECONDS = 12.0
-"""Longer than the worker needs to hand back its task. What is killed after that is taken up again by lease."""
+"""Longer than the worker needs to give back its step. What is killed after that is taken up again by lease."""
 _POLL_SECONDS = 0.1
 
 
@@ -110,8 +114,8 @@ class EmbeddedService:
         environment = child_environment(self.settings)
         worker = self._start_worker(logs / "worker.log", environment)
         api = self._start_api(logs / "api.log", environment)
-        self._wait_until("API", api, lambda: _answers(f"{self.url}/readyz"))
-        self._wait_until("worker", worker, lambda: _worker_answers(self.settings.broker_url))
+        self._wait_for_api(api)
+        self._wait_for_worker(worker)
 
     def _use(self, *, port: int | None = None, broker_url: str | None = None) -> None:
         update = {"port": port, "broker_url": broker_url}
@@ -122,9 +126,8 @@ class EmbeddedService:
         quiet = ["--without-gossip", "--without-mingle", f"--loglevel={self.settings.log_level}"]
         child = Child(
             "worker",
-            [sys.executable, "-m", "app.embedded.celery_worker", *celery, *quiet],
-            # SIGTERM as a request to hand the running task back soon, instead of waiting for its end.
-            environment={**environment, "REMAP_SIGTERM": "SIGQUIT"},
+            [sys.executable, "-m", "celery", *celery, *quiet],
+            environment=environment,
             log=log,
             grace_seconds=_WORKER_GRACE_SECONDS,
         )
@@ -144,15 +147,31 @@ class EmbeddedService:
         self._children.append(child)
         return child
 
-    def _wait_until(self, name: str, child: Child, ready: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + _READY_SECONDS
-        while not ready():
+    def _wait_for_api(self, child: Child) -> None:
+        """Return when /readyz is good. A base that is still loading, or being fetched, may take as long as it takes."""
+        silent_since = unready_since = time.monotonic()
+        while True:
+            self.check()
+            wrong = _what_is_not_ready(self.url)
+            if wrong == "":
+                return
+            now = time.monotonic()
+            if wrong is not None:
+                silent_since = now
+            if wrong is None or _BASE_IS_LOADING in wrong:
+                unready_since = now
+            if now - silent_since > _ANSWER_SECONDS:
+                raise _not_ready(child, f"did not answer within {_ANSWER_SECONDS:.0f} s.")
+            if now - unready_since > _RECOVERY_SECONDS:
+                raise _not_ready(child, f"is not ready. {wrong}")
+            time.sleep(_POLL_SECONDS)
+
+    def _wait_for_worker(self, child: Child) -> None:
+        deadline = time.monotonic() + _ANSWER_SECONDS
+        while not _worker_answers(self.settings.broker_url):
             self.check()
             if time.monotonic() > deadline:
-                raise PartFailedError(
-                    f"The {name} was not ready within {_READY_SECONDS:.0f} s. Its log is {child.log}", child.tail()
-                )
-            time.sleep(_POLL_SECONDS)
+                raise _not_ready(child, f"did not answer within {_ANSWER_SECONDS:.0f} s.")
 
     def _stop(self) -> None:
         """Stop the parts, last started first; a signal meanwhile means: at once."""
@@ -208,13 +227,25 @@ def _free_port(host: str, port: int = 0) -> int:
         return free
 
 
-def _answers(url: str) -> bool:
+def _not_ready(child: Child, how: str) -> PartFailedError:
+    return PartFailedError(f"The {child.name} {how} Its log is {child.log}", child.tail())
+
+
+def _what_is_not_ready(url: str) -> str | None:
+    """What /readyz complains of: nothing (""), or None while nobody answers."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback never goes through a proxy
     try:
-        with direct.open(url, timeout=5) as response:
-            return bool(response.status == 200)
-    except (OSError, urllib.error.HTTPError):
-        return False
+        with direct.open(f"{url}/readyz", timeout=10):
+            return ""
+    except urllib.error.HTTPError as error:
+        with error:
+            body = error.read()
+    except OSError:
+        return None
+    try:
+        return str(json.loads(body)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"It answers {body[:200]!r}."
 
 
 def _worker_answers(broker_url: str) -> bool:

@@ -86,7 +86,13 @@ def job() -> dict[str, Any]:
         "started_at": "2026-11-21T09:57:01Z",
         "finished_at": "2026-11-21T10:00:06Z",
         "report": {
-            "winner": {"trial": 12, "layers": "111111111110", "n": 4, "r": 32, "reason": "Best lower bound of ROUGE-L."},
+            "winner": {
+                "trial": 12,
+                "layers": "111111111110",
+                "n": 4,
+                "r": 32,
+                "reason": "Best lower bound of ROUGE-L.",
+            },
             "gate": {
                 "passed": True,
                 "reason": "The winner beats the base by +8.60 ROUGE-L.",

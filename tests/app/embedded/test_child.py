@@ -46,7 +46,9 @@ def test_a_child_may_end_in_its_own_way_when_stopped(tmp_path: Path) -> None:
 
 
 def test_a_child_that_ignores_the_request_is_killed_with_all_it_started(tmp_path: Path) -> None:
-    script = "trap '' TERM; sh -c 'trap \"\" TERM; while :; do sleep 0.05; done' & echo $!; while :; do sleep 0.05; done"
+    script = (
+        "trap '' TERM; sh -c 'trap \"\" TERM; while :; do sleep 0.05; done' & echo $!; while :; do sleep 0.05; done"
+    )
     child = start(["sh", "-c", script], tmp_path, grace_seconds=0.2)
     wait_for_line(child)
     grandchild = psutil.Process(int(child.tail()[0]))

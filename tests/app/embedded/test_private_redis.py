@@ -64,9 +64,7 @@ def test_celery_can_send_through_it(start: Start, tmp_path_factory: pytest.TempP
         assert client.llen("things") == 1
 
 
-def test_it_never_evicts_and_writes_an_append_only_file(
-    start: Start, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_it_never_evicts_and_writes_an_append_only_file(start: Start, tmp_path_factory: pytest.TempPathFactory) -> None:
     with redis.Redis.from_url(start(short(tmp_path_factory)).url) as client:
         assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
         assert client.config_get("appendonly") == {"appendonly": "yes"}
@@ -98,8 +96,8 @@ def test_a_redis_that_cannot_start_is_reported_with_what_it_said(
 
 def test_without_a_redis_server_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(private_redis.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(RedisMissingError, match="Install Redis .* or set MILP_BROKER_URL"):
+    monkeypatch.setattr(private_redis.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(RedisMissingError, match=r"Install Redis .* or set MILP_BROKER_URL"):
         find_redis_server()
 
 
