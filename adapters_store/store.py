@@ -2,7 +2,8 @@
 
 Versions are immutable and named by their content; trials wait here until their job publishes. Nothing is loaded that
 is not byte for byte what was written, and nothing onto another base. Must not know HTTP, the database or Celery: which
-version is active is the database's to say.
+version is active is the database's to say. Torch is loaded only where tensors are read or written, so that the API and
+the CLI may import this.
 """
 
 from __future__ import annotations
@@ -12,16 +13,18 @@ import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from adapters_store import layout, peft_format, record
+from adapters_store import layout, record
 from adapters_store.errors import AdapterCorruptError, AdapterNotFoundError
 from adapters_store.folders import Folders, open_folders
 from adapters_store.layout import CONFIG_FILE, RECORD_FILE, WEIGHTS_FILE
 from adapters_store.record import Provenance
 from engine.errors import StackMismatchError
-from engine.projections import Projection
-from engine.stack import Stack, check_fits
+
+if TYPE_CHECKING:
+    from engine.projections import Projection
+    from engine.stack import Stack
 
 _VERSION_FILES = (CONFIG_FILE, WEIGHTS_FILE)
 _TRIAL_FILES = (WEIGHTS_FILE,)
@@ -81,6 +84,8 @@ class AdapterStore:
             StoreError: it could not be written (disk full, read-only, out of reach).
             ValueError: metrics or options that JSON has no word for.
         """
+        from adapters_store import peft_format
+
         peft_format.check_publishable(stack)
         weights = peft_format.weights_to_bytes(stack)
         config = peft_format.adapter_config_bytes(stack, provenance.base_name, fan_in_fan_out=provenance.fan_in_fan_out)
@@ -133,6 +138,8 @@ class AdapterStore:
 
     def save_trial(self, tenant: str, user_id: str, job_id: str, number: int, stack: Stack) -> str:
         """Keep a trial's trained stack until its job publishes, and return its path. Raises as `publish` does."""
+        from adapters_store import peft_format
+
         peft_format.check_publishable(stack)
         files = {WEIGHTS_FILE: peft_format.weights_to_bytes(stack)}
         content = record.content_digest(files[WEIGHTS_FILE], stack.configuration, "")
@@ -232,8 +239,11 @@ def _is_whole(path: str, verify: Callable[[str], object]) -> bool:
 
 
 def _stack_from(found: Mapping[str, Any], files: Mapping[str, bytes], base: Target, path: str) -> Stack:
+    from adapters_store.peft_format import weights_from_bytes
+    from engine.stack import check_fits
+
     with _explained(path):
-        stack = peft_format.weights_from_bytes(files[WEIGHTS_FILE], record.configuration_of(found))
+        stack = weights_from_bytes(files[WEIGHTS_FILE], record.configuration_of(found))
         check_fits(stack, base.projections, base.n_layers)
     return stack
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -192,9 +194,6 @@ def test_a_publisher_killed_midway_leaves_no_version(tmp_path: Path) -> None:
 def test_an_exported_version_is_three_flat_files_and_always_the_same_bytes(
     store: AdapterStore, folders: Folders, tmp_path: Path
 ) -> None:
-    import io
-    import zipfile
-
     published = store.publish("default", "u", random_stack(), provenance())
     exported = store.export_zip(published.path)
     assert exported == store.export_zip(published.path)
@@ -223,3 +222,17 @@ def test_two_stores_at_one_url_see_each_others_versions(store_url: str) -> None:
     writer.erase_version(published.path)
     with pytest.raises(AdapterNotFoundError, match="no complete adapter"):
         reader.load(published.path, SmallBase())
+
+
+def test_opening_the_store_loads_nothing_heavy(tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "from adapters_store.store import AdapterStore\n"
+        "store = AdapterStore.open(sys.argv[1])\n"
+        "store.ping(), store.erase_user('default', 'u')\n"
+        "print([name for name in ('torch', 'transformers', 'peft', 'numpy') if name in sys.modules])"
+    )
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    ended = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "[]"
