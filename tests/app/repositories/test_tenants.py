@@ -7,7 +7,8 @@ from sqlmodel import Session
 
 from app.database import Database
 from app.errors import JobNotFoundError, UserNotFoundError, VersionNotFoundError
-from app.repositories import events, history, idempotency, jobs, trials, users, versions
+from app.job_states import TrialState
+from app.repositories import erasure, events, history, idempotency, jobs, overview, trials, users, versions
 from app.tables import Job
 from tests.support.records import add_job, add_trials, add_user, options, samples, version
 
@@ -38,6 +39,8 @@ def seen(session: Session, tenant: str, job: Job) -> dict[str, list[str]]:
         "page_jobs": jobs.page_jobs(session, tenant, limit=10).items,
         "page_jobs_of_user": jobs.page_jobs(session, tenant, user_id="u", limit=10).items,
         "trials_of": trials.trials_of(session, tenant, job.id),
+        "page_trials": overview.page_trials(session, tenant, job.id, None, 10).items,
+        "users_with_active_version": overview.users_with_active_version(session, tenant, 10),
         "events_after": events.events_after(session, tenant, job.id, 0, 10),
         "page_versions": versions.page_versions(session, tenant, "u", None, 10).items,
         "active_version": [active] if active else [],
@@ -52,6 +55,9 @@ def test_a_tenant_without_anything_sees_nothing_of_another(database: Database) -
         assert all(rows and set(rows) == {"owner"} for rows in seen(session, "owner", job).values())
         assert [name for name, rows in seen(session, "stranger", job).items() if rows] == []
         assert history.count_samples(session, "stranger", "u") == 0
+        trials.trials_of(session, "owner", job.id)[0].state = TrialState.succeeded
+        assert overview.trials_done(session, "owner", [job.id]) == {job.id: 1}
+        assert overview.trials_done(session, "stranger", [job.id]) == {}
 
 
 def test_tenants_with_the_same_names_see_each_their_own(database: Database) -> None:
@@ -67,6 +73,8 @@ def test_what_another_tenant_has_is_not_found_by_name(database: Database) -> Non
         job = fill(session, "owner")
         with pytest.raises(UserNotFoundError):
             users.get_user(session, "stranger", "u")
+        with pytest.raises(UserNotFoundError):
+            erasure.erase_history(session, "stranger", "u")
         with pytest.raises(UserNotFoundError):
             users.lock_user(session, "stranger", "u")
         with pytest.raises(JobNotFoundError):
@@ -92,6 +100,7 @@ def test_what_a_tenant_does_leaves_another_as_it_was(database: Database) -> None
         users.ensure_user(session, "stranger", "u", "another profile")
         jobs.cancel_job(session, stranger)
         versions.activate(session, users.get_user(session, "stranger", "u"), None)
+        assert erasure.erase_history(session, "stranger", "u").versions == 1
         users.delete_user(session, "stranger", "u")
     with database.write() as session:
         assert users.get_user(session, "owner", "u").profile == ""
