@@ -15,7 +15,7 @@ from app.metrics import Metrics
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
-"""Asked every few seconds by machines; their successes would drown the rest."""
+"""Asked every few seconds by machines; their answers would drown the rest."""
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +66,7 @@ class RequestLog:
                 seconds = time.monotonic() - began
                 route = getattr(scope.get("route"), "path", "unmatched")
                 self._metrics.count_request(scope["method"], route, status, seconds)
-                if route not in _QUIET or status >= 400:
+                if route not in _QUIET:
                     log.info(
                         "request",
                         method=scope["method"],

@@ -90,6 +90,8 @@ def as_service_error(error: Exception) -> errors.ServiceError | None:
             return errors.AdapterUnusableError(_sentence(error))
         case engine_errors.BaseModelError():
             return errors.BaseUnavailableError(_sentence(error))
+        case engine_errors.EngineError():
+            return errors.UnavailableError(_sentence(error))
         case store_errors.StoreError():
             return errors.StoreFailedError(_sentence(error))
     return None
@@ -102,7 +104,7 @@ def install_problem_handlers(app: FastAPI) -> None:
         service_error = as_service_error(error)
         if service_error is None:
             return unexpected(request, error)
-        if service_error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if service_error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and service_error.code != errors.NotReadyError.code:
             log.warning("request_failed", code=service_error.code, detail=service_error.detail)
         return problem_response(request, service_error)
 
