@@ -116,8 +116,8 @@ def check_files(record: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
     Raises:
         AdapterCorruptError: one of them is shorter, longer or other than it was.
     """
-    for name, expected in record["files"].items():
-        data = files[name]
+    for name, data in files.items():
+        expected = record["files"][name]
         if len(data) != expected["bytes"]:
             raise AdapterCorruptError(f"{name} has {len(data)} bytes instead of {expected['bytes']}.")
         if sha256(data) != expected["sha256"]:

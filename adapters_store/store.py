@@ -106,10 +106,11 @@ class AdapterStore:
             StoreError: the store could not be read.
         """
         found, files = self._verified_version(path)
-        trained_on = found["base"]
-        if trained_on["digest"] != base.digest:
+        with _explained(path):
+            version_id, name, digest = found["id"], found["base"]["name"], found["base"]["digest"]
+        if digest != base.digest:
             raise StackMismatchError(
-                f"version {found['id']} was trained on the base {trained_on['name']!r} ({trained_on['digest'][:12]}), "
+                f"version {version_id} was trained on the base {name!r} ({digest[:12]}), "
                 f"and this service runs another one ({base.digest[:12]}): set MILP_BASE_MODEL back to it, or "
                 "personalise this user again."
             )

@@ -107,6 +107,15 @@ def test_a_record_that_lies_about_the_configuration_is_found(store: AdapterStore
         store.metadata(published.path)
 
 
+def test_a_trial_put_in_a_versions_place_is_no_version(store: AdapterStore, folders: Folders) -> None:
+    trial = store.save_trial("default", "u", "job_1", 1, random_stack())
+    files = {name: folders.read(f"{trial}/{name}") for name in folders.names(trial)}
+    path = layout.version_path("default", "u", f"v_{trial.rpartition('-')[2]}")
+    folders.write(path, {CONFIG_FILE: b"{}", **files})
+    with pytest.raises(AdapterCorruptError, match=r"stack\.json is no record"):
+        store.load(path, SmallBase())
+
+
 @pytest.mark.parametrize(
     "text", [b"", b"[]", b"null", b'{"seal": 3}', b'{"seal": "x", "format": 2}', b"\xff\xfe\x00", b'{"format": 1}']
 )
