@@ -181,10 +181,7 @@ def release_expired(session: Session, moment: datetime, max_attempts: int) -> li
         if job is None or step.state != StepState.claimed or step.lease_until is None or step.lease_until >= moment:
             continue
         released.append(step.id or 0)
-        if job.status in FINAL:
-            _end_step(step, StepState.cancelled)
-            session.add(step)
-        elif step.attempt >= max_attempts:
+        if step.attempt >= max_attempts:
             detail = (
                 f"The {step.kind} step was started {step.attempt} times and its worker died or fell silent each time, "
                 "so the job was given up. See the worker's log, for instance for lack of memory, then start it again."
