@@ -21,16 +21,16 @@ from workers.search.libraries import (
 )
 from workers.search.space import SearchSpace
 
-SAMPLES = 128
+SAMPLES = 64
 """Joint posterior samples (quasi-random) that an acquisition value averages over, ensembles' members included."""
-POOL = 512
-"""Random points scored before the local search."""
-RESTARTS = 4
+POOL = 256
+"""Random points scored before the local search, and as many neighbours of good ones."""
+RESTARTS = 3
 """Points of the pool from which the local search starts."""
 SMALL_SPACE = 2048
 """Spaces of at most so many points are scored as a whole."""
-CHUNK = 128
-"""Points scored at once; bounds memory."""
+CHUNK = 64
+"""Points scored at once; bounds memory, and is what the local search looks at before it moves."""
 
 Score = Callable[[Sequence[Configuration]], list[float]]
 
@@ -96,28 +96,37 @@ def best_point(
         pool = [point for point in space.trained_points() if point not in taken]
         return _ranked(pool, score)[0][1] if pool else None
     candidates = [space.random(rng) for _ in range(POOL)]
-    candidates += [neighbour for point in near for neighbour in space.neighbours(point)]
+    around = [neighbour for point in near for neighbour in space.neighbours(point)]
+    candidates += rng.sample(around, min(POOL, len(around)))
     # A dictionary drops repetitions and, unlike a set, keeps the order, on which ties depend.
     pool = [point for point in dict.fromkeys(candidates) if point not in taken]
     best: tuple[float, Configuration] | None = None
     for start in _ranked(pool, score)[:RESTARTS]:
-        found = _climb(space, score, taken, start)
+        found = _climb(space, score, taken, start, rng)
         if best is None or found[0] > best[0]:
             best = found
     return best[1] if best else None
 
 
 def _climb(
-    space: SearchSpace, score: Score, taken: Collection[Configuration], start: tuple[float, Configuration]
+    space: SearchSpace,
+    score: Score,
+    taken: Collection[Configuration],
+    start: tuple[float, Configuration],
+    rng: random.Random,
 ) -> tuple[float, Configuration]:
-    """Steepest ascent over neighbours, to a local maximum."""
+    """Ascent over neighbours to a local maximum: a chunk of them at a time, moving as soon as one is better."""
     value, point = start
     while True:
         free = [neighbour for neighbour in space.neighbours(point) if neighbour not in taken]
-        ranked = _ranked(free, score)
-        if not ranked or ranked[0][0] <= value:
+        rng.shuffle(free)
+        for begin in range(0, len(free), CHUNK):
+            best = _ranked(free[begin : begin + CHUNK], score)[0]
+            if best[0] > value:
+                value, point = best
+                break
+        else:
             return value, point
-        value, point = ranked[0]
 
 
 def _ranked(points: Sequence[Configuration], score: Score) -> list[tuple[float, Configuration]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from typing import Any
 
 from engine.configuration import Configuration
 from workers.search.seeds import derive_seed
@@ -41,10 +42,10 @@ def initial_design(space: SearchSpace, count: int, seed: int) -> list[Configurat
 def _sobol_points(space: SearchSpace, count: int, seed: int) -> list[Configuration]:
     import torch
 
-    axes = space.n_layers + 3
-    engine = torch.quasirandom.SobolEngine(axes, scramble=True, seed=derive_seed(seed, "sobol"))  # type: ignore[no-untyped-call]
+    untyped_engine: Any = torch.quasirandom.SobolEngine
+    engine = untyped_engine(space.n_layers + 3, scramble=True, seed=derive_seed(seed, "sobol"))
     # Sobol's balance holds for powers of two only.
-    rows = engine.draw(2 ** math.ceil(math.log2(count + 1)), dtype=torch.float64).clamp(0.0, 1.0 - 1e-9).tolist()
+    rows = engine.draw(2 ** math.ceil(math.log2(count + 1)), dtype=torch.float64).clamp(max=1.0 - 1e-9).tolist()
     points = []
     for active_share, rank_share, loras_share, *order in rows:
         active = 1 + int(active_share * space.n_layers)

@@ -4,6 +4,8 @@ Importing this module is heavy (seconds). Must know nothing of the search.
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 with warnings.catch_warnings():
     # linear_operator compiles one helper with torch.jit.script on import, which torch 2.13 calls deprecated.
@@ -11,7 +13,7 @@ with warnings.catch_warnings():
     from botorch.acquisition.multi_objective import logei
     from botorch.acquisition.multi_objective.logei import qLogNoisyExpectedHypervolumeImprovement
     from botorch.exceptions.errors import ModelFittingError
-    from botorch.exceptions.warnings import OptimizationWarning
+    from botorch.exceptions.warnings import BotorchWarning, InputDataWarning, OptimizationWarning
     from botorch.fit import fit_fully_bayesian_model_nuts, fit_gpytorch_mll
     from botorch.models.fully_bayesian import SaasFullyBayesianSingleTaskGP
     from botorch.models.gpytorch import GPyTorchModel
@@ -26,6 +28,22 @@ with warnings.catch_warnings():
 # seconds of waiting, and proposals that differ in their last bits from machine to machine. It has no public switch.
 logei._load_attempted = True
 
+
+@contextmanager
+def known_warnings_silenced() -> Iterator[None]:
+    """Silence what the libraries say about numerical trouble that they then repair themselves."""
+    with warnings.catch_warnings():
+        # A line search that ends early is repeated from other hyperparameters; if all fail, ModelFittingError comes.
+        warnings.simplefilter("ignore", OptimizationWarning)
+        # Neighbouring points make nearly singular covariances: linear_operator adds jitter, and where that is not
+        # enough for an update of the Cholesky factor, BoTorch computes it anew.
+        warnings.simplefilter("ignore", NumericalWarning)
+        warnings.filterwarnings("ignore", message="Low-rank cholesky updates failed", category=BotorchWarning)
+        # Values that are all alike (no answer shares a word with its reference) have no variance to scale to one.
+        warnings.filterwarnings("ignore", message=r".*not standardized", category=InputDataWarning)
+        yield
+
+
 __all__ = [
     "EnsembleMapSaasSingleTaskGP",
     "ExactMarginalLogLikelihood",
@@ -34,12 +52,11 @@ __all__ = [
     "ModelListGP",
     "NanError",
     "NotPSDError",
-    "NumericalWarning",
-    "OptimizationWarning",
     "SaasFullyBayesianSingleTaskGP",
     "SobolQMCNormalSampler",
     "fit_fully_bayesian_model_nuts",
     "fit_gpytorch_mll",
     "get_map_saas_model",
+    "known_warnings_silenced",
     "qLogNoisyExpectedHypervolumeImprovement",
 ]

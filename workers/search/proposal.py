@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from engine.configuration import Configuration
 from workers.search.observations import Observation
 from workers.search.pareto import pareto_front, reference_point
-from workers.search.seeds import derive_seed
+from workers.search.seeds import derive_seed, torch_seeded
 from workers.search.space import SearchSpace
 
 MIN_OBSERVATIONS = 2
@@ -52,25 +52,20 @@ def propose(
     if len({o.configuration for o in observations}) < MIN_OBSERVATIONS:
         return random_points(space, excluded, q, seed)
     from workers.search.acquisition import choose_points
+    from workers.search.libraries import NanError, NotPSDError, known_warnings_silenced
     from workers.search.surrogate import Objectives, SurrogateFitError, fit_surrogate
 
     known = [*observations, *_as_bad_as_the_worst(observations, failed)]
     points, objectives = space.encode([o.configuration for o in known]), Objectives(known)
+    front = [observations[i].configuration for i in pareto_front(observations)]
+    reference = objectives.standardised(reference_point(observations))
+    acquisition_seed = derive_seed(seed, "acquisition")
     try:
         model = fit_surrogate(surrogate, points, objectives, seed)
-    except SurrogateFitError:
+        with torch_seeded(acquisition_seed), known_warnings_silenced():
+            return choose_points(model, space, points, reference, pending, excluded, front, q, acquisition_seed)
+    except (SurrogateFitError, NanError, NotPSDError):
         return random_points(space, excluded, q, seed)
-    return choose_points(
-        model,
-        space,
-        points,
-        objectives.standardised(reference_point(observations)),
-        pending,
-        excluded,
-        [observations[i].configuration for i in pareto_front(observations)],
-        q,
-        derive_seed(seed, "acquisition"),
-    )
 
 
 def random_points(space: SearchSpace, excluded: Collection[Configuration], q: int, seed: int) -> list[Configuration]:

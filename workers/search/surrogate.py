@@ -7,9 +7,7 @@ ones (MAP), those of an ensemble of sparsities, or samples of the posterior (NUT
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -22,12 +20,11 @@ from workers.search.libraries import (
     ModelListGP,
     NanError,
     NotPSDError,
-    NumericalWarning,
-    OptimizationWarning,
     SaasFullyBayesianSingleTaskGP,
     fit_fully_bayesian_model_nuts,
     fit_gpytorch_mll,
     get_map_saas_model,
+    known_warnings_silenced,
 )
 from workers.search.observations import Observation
 from workers.search.seeds import derive_seed, torch_seeded
@@ -63,7 +60,7 @@ class Objectives:
         errors = torch.tensor([[o.loss_se, o.rouge_l_se] for o in observations], dtype=torch.float64)
         clipped = _without_far_worse(raw)
         self.mean = clipped.mean(dim=0)
-        scale = clipped.std(dim=0, correction=0)
+        scale = clipped.std(dim=0) if len(clipped) > 1 else torch.zeros_like(self.mean)
         # All alike: any scale will do.
         self.scale = torch.where(scale > 0, scale, torch.ones_like(scale))
         self.values = (clipped - self.mean) / self.scale
@@ -125,7 +122,7 @@ def fit_surrogate(kind: str, points: Tensor, objectives: Objectives, seed: int) 
     models = []
     for column in range(objectives.values.shape[1]):
         values, noise = objectives.values[:, column, None], objectives.noise[:, column, None]
-        with torch_seeded(derive_seed(seed, kind, column)), _known_warnings():
+        with torch_seeded(derive_seed(seed, kind, column)), known_warnings_silenced():
             try:
                 models.append(SURROGATES[kind](points, values, noise, derive_seed(seed, kind, column)))
             except (ModelFittingError, NanError, NotPSDError) as error:
@@ -169,14 +166,3 @@ SURROGATES: dict[str, Callable[[Tensor, Tensor, Tensor, int], GPyTorchModel]] = 
     "ensemble_map_saas": _ensemble_map_saas,
     "fully_bayesian_saas": _fully_bayesian_saas,
 }
-
-
-@contextmanager
-def _known_warnings() -> Iterator[None]:
-    """Silence what the libraries say about fits that they then repeat or repair themselves."""
-    with warnings.catch_warnings():
-        # A line search that ends early is repeated from other hyperparameters; if all fail, ModelFittingError comes.
-        warnings.simplefilter("ignore", OptimizationWarning)
-        # Neighbouring points make nearly singular covariances; linear_operator adds jitter and says so.
-        warnings.simplefilter("ignore", NumericalWarning)
-        yield

@@ -1,0 +1,50 @@
+"""The gate: a winner answers only if it beats base and memory prompt."""
+
+from __future__ import annotations
+
+import pytest
+
+from workers.search.gate import decide
+
+LOW, MIDDLE, HIGH = [10.0, 11.0, 9.0, 10.0, 12.0], [15.0, 14.0, 16.0, 15.0, 13.0], [20.0, 22.0, 19.0, 21.0, 20.0]
+
+
+def test_a_winner_that_beats_both_passes() -> None:
+    decision = decide(HIGH, LOW, MIDDLE, confidence=0.9)
+    assert decision.passed
+    assert decision.against_base.difference == pytest.approx(10.0)
+    assert decision.against_memory.difference == pytest.approx(5.8)
+    assert "beats the base by +10.00" in decision.reason
+    assert "5 validation samples" in decision.reason
+
+
+def test_a_winner_that_loses_to_the_memory_prompt_does_not_pass() -> None:
+    decision = decide(MIDDLE, LOW, HIGH, confidence=0.9)
+    assert not decision.passed
+    assert "beats the base" in decision.reason
+    assert "does not beat the memory prompt" in decision.reason
+
+
+def test_a_winner_that_loses_to_the_base_does_not_pass() -> None:
+    assert not decide(MIDDLE, HIGH, LOW, confidence=0.9).passed
+
+
+def test_a_winner_equal_to_the_base_does_not_pass() -> None:
+    assert not decide(HIGH, HIGH, LOW, confidence=0.51).passed
+
+
+def test_a_lead_within_the_noise_passes_only_a_low_confidence() -> None:
+    noisy = [30.0, 2.0, 14.0, 9.0, 8.0]
+    probability = decide(noisy, LOW, LOW, confidence=0.9).against_base.probability
+    assert 0.55 < probability < 0.9
+    assert not decide(noisy, LOW, LOW, confidence=0.9).passed
+    assert decide(noisy, LOW, LOW, confidence=0.55).passed
+
+
+def test_the_same_scores_give_the_same_decision() -> None:
+    assert decide(HIGH, LOW, MIDDLE, 0.9) == decide(HIGH, LOW, MIDDLE, 0.9)
+
+
+def test_scores_of_different_samples_are_refused() -> None:
+    with pytest.raises(ValueError, match="same samples"):
+        decide(HIGH, LOW[:-1], MIDDLE, 0.9)
