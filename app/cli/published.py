@@ -72,14 +72,23 @@ def _in_store(client: ServiceClient, user_id: str, version_id: str, store: Path 
 
 def _unpacked(client: ServiceClient, user_id: str, version_id: str, out: Path) -> Path:
     folder = (out / version_id).resolve()
+    unpack(client.export(user_id, version_id), folder)
+    return folder
+
+
+def unpack(content: bytes, folder: Path) -> None:
+    """Write the files of an exported zip into `folder`.
+
+    Raises:
+        CliError: it is no zip, or holds a path instead of a plain file name.
+    """
     try:
-        archive = zipfile.ZipFile(io.BytesIO(client.export(user_id, version_id)))
+        archive = zipfile.ZipFile(io.BytesIO(content))
     except zipfile.BadZipFile as error:
-        raise CliError(f"The service's export of {version_id} is no zip file. See its logs.") from error
+        raise CliError("The service's export is no zip file. See its logs.") from error
     with archive:
         for name in archive.namelist():
             if Path(name).name != name:
-                raise CliError(f"The service's export of {version_id} holds a file outside its folder ({name}).")
+                raise CliError(f"The service's export holds a file outside its folder ({name}).")
         folder.mkdir(parents=True, exist_ok=True)
         archive.extractall(folder)
-    return folder
