@@ -1,0 +1,131 @@
+"""The dispatcher: it finds what is due in the database, whoever wrote it, and outlives broker and database."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from app.database import Database
+from app.repositories import jobs, steps
+from app.tables import Step, now
+from tests.support.records import add_job
+from tests.support.servers import PostgresServer
+from tests.workers.helpers import allow, cut_off
+from workers.dispatcher import Dispatcher
+
+PATIENCE = 30.0
+
+
+class Bell:
+    """Stands where the broker is rung: notes the steps it was rung for, or refuses like a broker that is away."""
+
+    def __init__(self) -> None:
+        self.rung: list[int] = []
+        self.away = False
+        self.refused = threading.Event()
+
+    def __call__(self, step_id: int) -> None:
+        if self.away:
+            self.refused.set()
+            raise ConnectionError("the broker is away")
+        self.rung.append(step_id)
+
+
+def add_step(database: Database, user_id: str = "u") -> int:
+    with database.write() as session:
+        job = add_job(session, user_id=user_id)
+        return next(s.id or 0 for s in steps.due_steps(session, now(), 100) if s.job_id == job.id)
+
+
+@contextmanager
+def running(database: Database, bell: Bell) -> Iterator[Dispatcher]:
+    dispatcher = make(database, bell)
+    dispatcher.start()
+    yield dispatcher
+    dispatcher.stop()
+    dispatcher.join(PATIENCE)
+    assert not dispatcher.is_alive()
+
+
+def make(database: Database, bell: Bell, max_attempts: int = 5) -> Dispatcher:
+    return Dispatcher(database, bell, every_seconds=0.02, max_attempts=max_attempts)
+
+
+def wait_until_rung(bell: Bell, step_id: int) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while step_id not in bell.rung and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert step_id in bell.rung
+
+
+def test_a_job_that_was_committed_but_never_sent_is_found(database: Database) -> None:
+    bell, step_id = Bell(), add_step(database)
+    make(database, bell).look()
+    assert bell.rung == [step_id]
+
+
+def test_a_sent_step_is_not_sent_again_at_once(database: Database) -> None:
+    bell = Bell()
+    dispatcher = make(database, bell)
+    add_step(database)
+    dispatcher.look()
+    dispatcher.look()
+    assert len(bell.rung) == 1
+
+
+def test_paused_jobs_are_not_sent(database: Database) -> None:
+    bell, step_id = Bell(), add_step(database)
+    with database.write() as session:
+        step = session.get(Step, step_id)
+        assert step is not None
+        jobs.pause_job(session, jobs.get_job(session, "t", step.job_id))
+    make(database, bell).look()
+    assert bell.rung == []
+
+
+def test_a_step_whose_worker_fell_silent_is_released_and_sent(database: Database) -> None:
+    bell, step_id = Bell(), add_step(database)
+    with database.write() as session:
+        assert steps.claim(session, step_id, "worker", lease_seconds=-1.0) is not None
+    make(database, bell).look()
+    assert bell.rung == [step_id]
+
+
+def test_a_step_whose_workers_all_fell_silent_fails_its_job(database: Database) -> None:
+    bell, step_id = Bell(), add_step(database)
+    with database.write() as session:
+        held = steps.claim(session, step_id, "worker", lease_seconds=-1.0)
+        assert held is not None
+    make(database, bell, max_attempts=1).look()
+    assert bell.rung == []
+    with database.read() as session:
+        job = jobs.get_job(session, "t", held.job_id)
+        assert job.error is not None
+        assert job.error["code"] == "gave_up"
+
+
+def test_steps_wait_while_the_broker_is_away_and_go_out_when_it_is_back(database: Database) -> None:
+    bell, step_id = Bell(), add_step(database)
+    bell.away = True
+    with running(database, bell):
+        assert bell.refused.wait(PATIENCE)
+        with database.read() as session:
+            step = session.get(Step, step_id)
+            assert step is not None
+            assert step.sends == 0
+        bell.away = False
+        wait_until_rung(bell, step_id)
+
+
+def test_it_outlives_a_database_that_is_away(postgres_url: str, postgres_server: PostgresServer) -> None:
+    database, bell = Database(postgres_url), Bell()
+    step_id = add_step(database)
+    with cut_off(postgres_server, database), running(database, bell) as dispatcher:
+        time.sleep(0.2)
+        assert bell.rung == []
+        allow(postgres_server, database)
+        wait_until_rung(bell, step_id)
+        assert dispatcher.is_alive()
+    database.dispose()
