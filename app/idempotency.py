@@ -19,6 +19,7 @@ from sqlmodel import Session
 
 from app.database import Database
 from app.errors import IdempotencyKeyReusedError, InvalidInputError
+from app.forms import is_form, read_form
 from app.repositories import idempotency
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -70,12 +71,10 @@ async def once(
     if idempotency_key is None:
         return Once(None, "")
     digest = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\n".encode())
-    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+    if is_form(request):
         # A client draws a new boundary for every sending of the same form.
-        for name, value in (await request.form()).multi_items():
-            content = value.encode() if isinstance(value, str) else await value.read()
-            if not isinstance(value, str):
-                await value.seek(0)
+        form = await read_form(request)
+        for name, content in sorted([(n, v.encode()) for n, v in form.fields.items()] + list(form.files.items())):
             digest.update(f"{len(name)} {len(content)} {name}".encode() + content)
     else:
         digest.update(await request.body())

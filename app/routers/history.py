@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from email.message import Message
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
-from starlette.datastructures import UploadFile
 
 from app import erasing, errors
 from app.auth import TenantDep
+from app.forms import is_form, read_form
 from app.idempotency import OnceDep
 from app.importing import Import, Importer, job_options_from
 from app.intake import take_in
@@ -50,11 +49,9 @@ class Received:
 
 async def received(request: Request) -> Received:
     """The body of a history, in one of three content types (a dependency)."""
-    header = Message()
-    header["content-type"] = request.headers.get("content-type", "application/json")
-    content_type = header.get_content_type()
-    if content_type == "multipart/form-data":
+    if is_form(request):
         return await _received_form(request)
+    content_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if content_type != "application/json" and content_type not in _JSONL:
         raise errors.UnsupportedMediaTypeError(
             f"A history comes as application/json, {_JSONL[0]} or multipart/form-data, not as {content_type}. "
@@ -64,14 +61,12 @@ async def received(request: Request) -> Received:
 
 
 async def _received_form(request: Request) -> Received:
-    form = await request.form()
-    file = form.get("file")
-    if not isinstance(file, UploadFile):
+    form = await read_form(request)
+    if "file" not in form.files:
         raise errors.InvalidInputError("The form needs a file in its field `file`. With curl: -F file=@history.jsonl.")
-    if unknown := sorted(set(form) - set(HistoryUpload.model_fields)):
+    if unknown := sorted({*form.fields, *form.files} - set(HistoryUpload.model_fields)):
         raise errors.InvalidInputError(f"{unknown[0]}: the form has no such field.")
-    fields = {name: value for name, value in form.items() if isinstance(value, str)}
-    return Received("multipart/form-data", await file.read(), fields)
+    return Received("multipart/form-data", form.files["file"], form.fields)
 
 
 @router.post(
