@@ -1,0 +1,341 @@
+"""Jobs from their first step to their end in this process: raced for, cancelled, paused, deleted, failing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.database import Database
+from app.job_states import JobStatus, StepKind, StepState, TrialState
+from app.repositories import history, jobs, steps, users
+from app.settings import Settings
+from app.tables import Job, Step, now
+from engine.base import Base
+from tests.support.servers import PostgresServer
+from tests.workers.helpers import (
+    TENANT,
+    USER,
+    add_job,
+    add_person,
+    assert_ended_well,
+    cut_off,
+    due,
+    events_now,
+    job_now,
+    run_all,
+    run_next,
+    samples,
+    steps_now,
+    trials_now,
+    versions_now,
+)
+from workers.context import Context
+from workers.runner import WORK, run_step
+from workers.steps.publish import publish
+
+PATIENCE = 60.0
+
+
+@pytest.fixture
+def contexts(settings: Settings, database_url: str, base: Base) -> Iterator[list[Context]]:
+    """Two workers on one database, of each kind; they share the loaded base, which threads may."""
+    both = [Context(settings.model_copy(update={"database_url": database_url})) for _ in range(2)]
+    for context in both:
+        context.__dict__["base"] = base
+    yield both
+    for context in both:
+        context.database.dispose()
+
+
+def change(database: Database, job: Job, how: Callable[[Any, Job], None]) -> None:
+    with database.write() as session:
+        how(session, jobs.get_job(session, job.tenant_id, job.id))
+
+
+def run_until(context: Context, kind: StepKind) -> int:
+    """Run steps up to the first due one of this kind; its id."""
+    while True:
+        (first, *_) = due(context.database)
+        with context.database.read() as session:
+            step = session.get(Step, first)
+        assert step is not None
+        if step.kind == kind:
+            return first
+        assert run_step(context, first)
+
+
+def run_and_meanwhile(context: Context, step_id: int, act: Callable[[], None]) -> None:
+    """Run a step in a thread, and `act` once it is claimed."""
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run_step, context, step_id)
+        while True:
+            with context.database.read() as session:
+                step = session.get(Step, step_id)
+            if step is None or step.state != StepState.ready:
+                break
+        act()
+        assert running.result(PATIENCE) is True
+
+
+def stored(context: Context) -> list[str]:
+    """Every file the store holds."""
+    root = context.settings.data_dir / "store"
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def impatient(context: Context) -> Context:
+    """A worker that notices within a moment that its lease is gone."""
+    context.settings = context.settings.model_copy(update={"heartbeat_seconds": 0.02})
+    return context
+
+
+def test_a_job_runs_from_queued_to_published(context: Context) -> None:
+    add_person(context.database)
+    job = add_job(context.database, context.settings)
+    run_all(context)
+    assert_ended_well(context.database, job)
+    told = [event["status"] for event in events_now(context.database, job, "status")]
+    assert told == ["queued", "planning", "evaluating", "planning", "evaluating", "planning", "publishing", "succeeded"]
+    assert job_now(context.database, job).seconds_left is None
+    assert [path for path in stored(context) if "/trials/" in path] == []
+
+
+def test_of_two_workers_running_one_step_one_does_the_work(contexts: list[Context]) -> None:
+    add_person(contexts[0].database)
+    job = add_job(contexts[0].database, contexts[0].settings)
+    (step_id,) = due(contexts[0].database)
+    start = threading.Barrier(2)
+
+    def run(context: Context) -> bool:
+        start.wait()
+        return run_step(context, step_id)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(run, contexts)) == [False, True]
+    assert [step.kind for step in steps_now(contexts[0].database, job)] == [StepKind.plan, StepKind.evaluate]
+
+
+def test_trials_of_one_job_spread_over_two_workers_and_one_plan_follows(contexts: list[Context]) -> None:
+    database = contexts[0].database
+    add_person(database)
+    job = add_job(database, contexts[0].settings, trials=7)
+    run_until(contexts[0], StepKind.evaluate)
+    both = due(database)
+    assert len(both) == 2
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(run_step, contexts, both)) == [True, True]
+    assert {trial.state for trial in trials_now(database, job)} == {TrialState.succeeded}
+    kinds = [step.kind.value for step in steps_now(database, job)]
+    assert kinds == ["plan", "evaluate", "evaluate", "plan"]
+
+
+def test_a_job_cancelled_while_it_trains_ends_at_once_and_leaves_nothing(impatient: Context) -> None:
+    add_person(impatient.database)
+    job = add_job(impatient.database, impatient.settings, epochs=100)
+    step_id = run_until(impatient, StepKind.evaluate)
+    run_and_meanwhile(impatient, step_id, lambda: change(impatient.database, job, jobs.cancel_job))
+    assert job_now(impatient.database, job).status is JobStatus.cancelled
+    assert {trial.state for trial in trials_now(impatient.database, job)} == {TrialState.cancelled}
+    assert stored(impatient) == []
+    assert due(impatient.database) == []
+
+
+def test_a_job_paused_while_it_trains_finishes_its_step_and_goes_on_when_resumed(context: Context) -> None:
+    add_person(context.database)
+    job = add_job(context.database, context.settings)
+    step_id = run_until(context, StepKind.evaluate)
+    run_and_meanwhile(context, step_id, lambda: change(context.database, job, jobs.pause_job))
+    assert job_now(context.database, job).status is JobStatus.paused
+    assert [t.state for t in trials_now(context.database, job)] == [TrialState.succeeded] * 3
+    assert due(context.database) == []
+    change(context.database, job, jobs.resume_job)
+    run_all(context)
+    assert_ended_well(context.database, job)
+
+
+def test_a_user_deleted_while_their_job_trains_leaves_nothing(impatient: Context) -> None:
+    add_person(impatient.database)
+    job = add_job(impatient.database, impatient.settings, epochs=100)
+    step_id = run_until(impatient, StepKind.evaluate)
+
+    def delete() -> None:
+        with impatient.database.write() as session:
+            users.delete_user(session, TENANT, USER)
+        impatient.store.erase_user(TENANT, USER)
+
+    run_and_meanwhile(impatient, step_id, delete)
+    assert steps_now(impatient.database, job) == []
+    assert stored(impatient) == []
+
+
+@pytest.mark.parametrize("end", ["cancel", "delete"])
+def test_a_version_published_for_a_job_that_ended_meanwhile_is_erased(
+    context: Context, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_person(context.database)
+    job = add_job(context.database, context.settings, activate="always", trials=2)
+    step_id = run_until(context, StepKind.publish)
+
+    def publish_too_late(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]) -> Any:
+        outcome = publish(context, job, step, lambda: False)
+        assert outcome.version is not None
+        assert any(outcome.version["path"] in path for path in stored(context))
+        if end == "cancel":
+            change(context.database, job, jobs.cancel_job)
+        else:
+            with context.database.write() as session:
+                users.delete_user(session, TENANT, USER)
+        return outcome
+
+    monkeypatch.setitem(WORK, StepKind.publish, publish_too_late)
+    assert run_step(context, step_id)
+    assert stored(context) == []
+    assert versions_now(context.database) == []
+    assert steps_now(context.database, job) == [] or job_now(context.database, job).status is JobStatus.cancelled
+
+
+def test_a_worker_that_is_leaving_gives_its_step_back(context: Context) -> None:
+    add_person(context.database)
+    job = add_job(context.database, context.settings)
+    step_id = run_until(context, StepKind.evaluate)
+    assert run_step(context, step_id, is_leaving=lambda: True)
+    assert due(context.database) == [step_id]
+    assert {trial.state for trial in trials_now(context.database, job)} == {TrialState.planned}
+
+
+def test_a_worker_whose_step_was_taken_records_nothing(impatient: Context) -> None:
+    add_person(impatient.database)
+    job = add_job(impatient.database, impatient.settings, epochs=100)
+    step_id = run_until(impatient, StepKind.evaluate)
+
+    def take() -> None:
+        with impatient.database.write() as session:
+            session.get_one(Step, step_id).lease_until = now()
+        with impatient.database.write() as session:
+            assert steps.release_expired(session, now(), 5) == [step_id]
+            assert steps.claim(session, step_id, "another", 30.0) is not None
+
+    run_and_meanwhile(impatient, step_id, take)
+    step = next(step for step in steps_now(impatient.database, job) if step.id == step_id)
+    assert (step.state, step.owner) == (StepState.claimed, "another")
+    assert {trial.state for trial in trials_now(impatient.database, job)} == {TrialState.planned}
+
+
+def test_a_database_away_for_a_moment_does_not_cost_the_work(
+    settings: Settings, postgres_url: str, postgres_server: PostgresServer, base: Base
+) -> None:
+    context = Context(settings.model_copy(update={"database_url": postgres_url}))
+    context.__dict__["base"] = base
+    add_person(context.database)
+    job = add_job(context.database, context.settings)
+    step_id = run_until(context, StepKind.evaluate)
+
+    def cut() -> None:
+        with cut_off(postgres_server, context.database):
+            threading.Event().wait(1.0)
+
+    run_and_meanwhile(context, step_id, cut)
+    step = next(step for step in steps_now(context.database, job) if step.id == step_id)
+    assert (step.state, step.attempt) == (StepState.done, 1)
+    context.database.dispose()
+
+
+def failed(context: Context, job: Job) -> dict[str, Any]:
+    """The error of a job that failed."""
+    ended = job_now(context.database, job)
+    assert ended.status is JobStatus.failed
+    assert ended.error is not None
+    assert "Traceback" not in ended.error["detail"]
+    assert events_now(context.database, job, "error") == [ended.error]
+    return ended.error
+
+
+def test_too_short_a_history_fails_the_job_with_a_reason(context: Context) -> None:
+    add_person(context.database, samples(19))
+    job = add_job(context.database, context.settings)
+    run_all(context)
+    error = failed(context, job)
+    assert error["code"] == "history_too_short"
+    assert "19" in error["detail"]
+
+
+def test_a_history_deleted_while_the_job_runs_fails_it_with_a_reason(context: Context) -> None:
+    add_person(context.database)
+    job = add_job(context.database, context.settings)
+    run_until(context, StepKind.evaluate)
+    with context.database.write() as session:
+        history.delete_history(session, TENANT, USER)
+    run_all(context)
+    assert failed(context, job)["code"] == "history_deleted"
+
+
+def test_a_base_model_folder_that_is_none_fails_the_job_with_a_reason(
+    sqlite_settings: Settings, tmp_path: Path
+) -> None:
+    context = Context(sqlite_settings.model_copy(update={"base_model": str(tmp_path)}))
+    add_person(context.database)
+    job = add_job(context.database, context.settings)
+    run_all(context)
+    assert failed(context, job)["code"] == "base_model_unusable"
+    context.database.dispose()
+
+
+def test_a_store_that_is_away_is_tried_again_until_it_is_back(context: Context) -> None:
+    add_person(context.database)
+    job = add_job(context.database, context.settings, trials=2)
+    step_id = run_until(context, StepKind.evaluate)
+    context.settings.data_dir.mkdir(parents=True)
+    in_the_way = context.settings.data_dir / "store"
+    in_the_way.write_text("a file where the store's folder should be")
+    assert run_step(context, step_id)
+    with context.database.read() as session:
+        step = session.get_one(Step, step_id)
+        assert (step.state, step.attempt) == (StepState.ready, 1)
+        assert step.send_after > now()
+    in_the_way.unlink()
+    run_all(context)
+    assert_ended_well(context.database, job, trials=2)
+
+
+def test_a_store_that_stays_away_fails_the_job_with_a_reason(context: Context) -> None:
+    context.settings = context.settings.model_copy(update={"max_attempts": 2})
+    add_person(context.database)
+    job = add_job(context.database, context.settings, trials=2)
+    run_until(context, StepKind.evaluate)
+    context.settings.data_dir.mkdir(parents=True)
+    (context.settings.data_dir / "store").write_text("a file where the store's folder should be")
+    run_all(context)
+    assert failed(context, job)["code"] == "store_unavailable"
+
+
+def test_what_nobody_foresaw_fails_the_job_without_telling_our_insides(context: Context) -> None:
+    context.settings = context.settings.model_copy(update={"max_attempts": 2})
+    add_person(context.database)
+    job = add_job(context.database, context.settings)
+    with context.database.write() as session:
+        session.get_one(Job, job.id).options = {"preset": "of another version"}
+    run_all(context)
+    error = failed(context, job)
+    assert error["code"] == "internal_error"
+    assert "validation" not in error["detail"]
+    assert [step.attempt for step in steps_now(context.database, job)] == [2]
+
+
+def test_trials_left_in_the_store_by_a_worker_that_died_are_dropped_when_the_next_job_ends(context: Context) -> None:
+    add_person(context.database)
+    cancelled = add_job(context.database, context.settings)
+    run_until(context, StepKind.plan)
+    assert run_next(context)
+    assert run_next(context)
+    change(context.database, cancelled, jobs.cancel_job)
+    assert any("/trials/" in path for path in stored(context))
+    add_person(context.database, samples(3), user_id="someone else")
+    add_job(context.database, context.settings, user_id="someone else")
+    run_all(context)
+    assert stored(context) == []
