@@ -12,7 +12,7 @@ from rich.table import Table
 from app.cli import histories, progress
 from app.cli.client import Json, ServiceClient
 from app.cli.errors import CliError
-from app.cli.tables import outcome_tables
+from app.cli.tables import console_for_tables, outcome_tables
 
 
 def import_file(client: ServiceClient, file: Path, names: Sequence[str], personalize: bool | None) -> None:
@@ -46,7 +46,7 @@ def personalize(client: ServiceClient, user_id: str, options: Json, *, wait: boo
     if not wait:
         _print(f"Job {job['id']} is queued. See it with: milp status {job['id']}")
         return
-    console = Console()
+    console = console_for_tables()
     try:
         ended = progress.follow(client, {user_id: job["id"]}, console)[user_id]
     except KeyboardInterrupt:
@@ -60,7 +60,7 @@ def status(client: ServiceClient, what: str | None) -> None:
     """A job (`job_...`), a user, or the service with its unfinished jobs."""
     if what is None:
         if not client.is_ready():
-            client.users()  # says so itself where nothing answers
+            next(client.users(), None)  # says so itself where nothing answers
             raise CliError(f"The service at {client.url} answers but is not ready. See {client.url}/readyz.")
         _print(f"The service at {client.url} is ready.")
         for job in client.jobs():
@@ -151,7 +151,7 @@ def _show_job(job: Json) -> None:
     if job.get("error"):
         _print(f"Why: {job['error']['detail']}")
     if job.get("report"):
-        console = Console()
+        console = console_for_tables()
         for part in outcome_tables(job["user_id"], job):
             console.print(part)
 
@@ -182,9 +182,7 @@ def _print(line: str) -> None:
 
 
 def _print_table(table: Table, otherwise: str) -> None:
-    console = Console()
     if table.row_count:
-        width = None if console.is_terminal else 160  # a file or pipe has no width to wrap to
-        console.print(table, width=width)
+        console_for_tables().print(table)
     else:
         _print(otherwise)

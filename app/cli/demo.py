@@ -21,7 +21,7 @@ from app.cli.examples import Answered, answer_examples
 from app.cli.histories import History
 from app.cli.published import Published, find_published
 from app.cli.serving import Service
-from app.cli.tables import outcome_tables
+from app.cli.tables import console_for_tables, outcome_tables
 from app.job_states import FINAL
 
 _EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -49,9 +49,7 @@ def chosen_histories(data: Path | None, names: Sequence[str]) -> list[History]:
 
 def run(service: Service, chosen: Sequence[History], *, options: Json, out: Path) -> None:
     """The whole demo. Jobs it started are cancelled if it does not come to its end."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=132)  # a pipe or file has no width to wrap to
+    console = console_for_tables()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

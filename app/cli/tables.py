@@ -7,13 +7,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from app.cli.outcome import METRICS, Outcome
 
 Json = dict[str, Any]
+_PIPE_WIDTH = 132
+
+
+def console_for_tables() -> Console:
+    """A console as wide as the terminal; a file or pipe has no width to wrap to and gets one that tables fit in."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_PIPE_WIDTH)
 
 
 def outcome_tables(user_id: str, job: Json) -> list[RenderableType]:

@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -24,12 +24,13 @@ from typing import Self
 from app.embedded.child import Child
 from app.embedded.data_folder import DataFolderLock
 from app.embedded.errors import PartFailedError, PortInUseError
+from app.embedded.pool import available_cores, pool_processes
 from app.embedded.private_redis import PrivateRedis
 from app.settings import Settings
 
 _ANSWER_SECONDS = 120.0
 """Time for a part to answer at all; generous, since one that fails ends and is seen at once."""
-_RECOVERY_SECONDS = 5.0
+_RECOVERY_SECONDS = 3.0
 """How long the API may say that something is wrong, and not only loading, before it is believed."""
 _BASE_IS_LOADING = "is being loaded"
 """In /readyz's words, what only needs waiting for."""
@@ -121,22 +122,23 @@ class EmbeddedService:
         update = {"port": port, "broker_url": broker_url}
         self.settings = self.settings.model_copy(update={k: v for k, v in update.items() if v is not None})
 
-    def _start_worker(self, log: Path, environment: Mapping[str, str]) -> Child:
-        celery = ["-A", "workers.celery_app", "worker", "--pool=prefork", "--concurrency=1"]
+    def _start_worker(self, log: Path, environment: dict[str, str]) -> Child:
+        processes = pool_processes(self.settings)
+        celery = ["-A", "workers.celery_app", "worker", "--pool=prefork", f"--concurrency={processes}"]
         quiet = ["--without-gossip", "--without-mingle", f"--loglevel={self.settings.log_level}"]
         child = Child(
             "worker",
             [sys.executable, "-m", "celery", *celery, *quiet],
-            environment=environment,
+            environment=environment | ({"MILP_TORCH_THREADS": str(available_cores() // 2)} if processes > 1 else {}),
             log=log,
             grace_seconds=_WORKER_GRACE_SECONDS,
         )
         self._children.append(child)
         return child
 
-    def _start_api(self, log: Path, environment: Mapping[str, str]) -> Child:
+    def _start_api(self, log: Path, environment: dict[str, str]) -> Child:
         uvicorn = ["--factory", "app.main:create_app", "--host", self.settings.host, "--port", str(self.settings.port)]
-        ending = ["--log-level", self.settings.log_level, "--timeout-graceful-shutdown", "5"]
+        ending = ["--log-level", self.settings.log_level, "--no-access-log", "--timeout-graceful-shutdown", "5"]
         child = Child(
             "API",
             [sys.executable, "-m", "uvicorn", *uvicorn, *ending],
@@ -161,17 +163,17 @@ class EmbeddedService:
             if wrong is None or _BASE_IS_LOADING in wrong:
                 unready_since = now
             if now - silent_since > _ANSWER_SECONDS:
-                raise _not_ready(child, f"did not answer within {_ANSWER_SECONDS:.0f} s.")
+                raise _silent_part(child)
             if now - unready_since > _RECOVERY_SECONDS:
-                raise _not_ready(child, f"is not ready. {wrong}")
-            time.sleep(_POLL_SECONDS)
+                raise PartFailedError(f"The API is not ready. {wrong} Its log is {child.log}")
+            time.sleep(_POLL_SECONDS * 3)  # it logs each of these
 
     def _wait_for_worker(self, child: Child) -> None:
         deadline = time.monotonic() + _ANSWER_SECONDS
         while not _worker_answers(self.settings.broker_url):
             self.check()
             if time.monotonic() > deadline:
-                raise _not_ready(child, f"did not answer within {_ANSWER_SECONDS:.0f} s.")
+                raise _silent_part(child)
 
     def _stop(self) -> None:
         """Stop the parts, last started first; a signal meanwhile means: at once."""
@@ -227,8 +229,9 @@ def _free_port(host: str, port: int = 0) -> int:
         return free
 
 
-def _not_ready(child: Child, how: str) -> PartFailedError:
-    return PartFailedError(f"The {child.name} {how} Its log is {child.log}", child.tail())
+def _silent_part(child: Child) -> PartFailedError:
+    said = f"The {child.name} did not answer within {_ANSWER_SECONDS:.0f} s. Its log is {child.log}"
+    return PartFailedError(said, child.tail())
 
 
 def _what_is_not_ready(url: str) -> str | None:

@@ -1,10 +1,18 @@
-"""A finished job and its trials as the REST API gives them, for what reads them."""
+"""A finished job and its trials as the REST API gives them; a real service; histories to send to it."""
 
 from __future__ import annotations
 
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from app.cli.client import ServiceClient
+from app.embedded.service import EmbeddedService
+from app.settings import Settings
 
 LAYERS = 12
 
@@ -122,3 +130,42 @@ def base_won(job: dict[str, Any]) -> dict[str, Any]:
     report.update(gate=None, activated=False)
     report["test"]["personalized"] = report["test"]["base"]
     return {**job, "version_id": None}
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedService]:
+    """A running service of the tests' own, with the small base. Tests share it: each uses users of its own."""
+    folder = tmp_path_factory.mktemp("svc")
+    # A low bar for epochs keeps the tests short; the search is the same.
+    with EmbeddedService(Settings(_env_file=None, data_dir=folder, port=0, epochs=1, max_new_tokens=8)) as running:
+        yield running
+
+
+@pytest.fixture
+def client(service: EmbeddedService) -> Iterator[ServiceClient]:
+    with ServiceClient(service.url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def histories(tmp_path: Path) -> Path:
+    """A file of two users in the format of `milp import`, with names that no other test uses."""
+    mark = uuid.uuid4().hex[:8]
+    rows = [
+        {
+            "user_id": f"{name}-{mark}",
+            "profile": "Answers shortly.",
+            "samples": [
+                {
+                    "query": f"{name} asks: what is {i} plus {i}?",
+                    "response": f"That is {2 * i}, my friend.",
+                    "time": f"2026-01-{i + 1:02d} 10:00",
+                }
+                for i in range(24)
+            ],
+        }
+        for name in ("ada", "bob")
+    ]
+    file = tmp_path / "histories.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file

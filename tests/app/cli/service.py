@@ -1,0 +1,33 @@
+"""A real service for the command line's tests, and the command line itself, run as its users run it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A finished command: its exit code and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+def milp(*arguments: str, folder: Path, given: str = "", **settings: str) -> Ran:
+    """Run `milp ARGUMENTS` in `folder`, with `given` on its standard input."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MILP_")}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "app.cli.main", *arguments],
+        cwd=folder,
+        env={**kept, **settings},
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
