@@ -9,7 +9,6 @@ import torch
 
 from engine.configuration import Configuration
 from tests.workers.search.scores import seen
-from workers.search import surrogate
 from workers.search.initial import initial_design
 from workers.search.observations import Observation
 from workers.search.space import SearchSpace
@@ -68,10 +67,7 @@ def test_one_exploded_loss_does_not_set_the_scale() -> None:
 
 
 @pytest.mark.parametrize("kind", ["map_saas", "ensemble_map_saas", "fully_bayesian_saas"])
-def test_a_surrogate_finds_which_layer_matters(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Real sampling, only less of it: what it has to find is plain.
-    monkeypatch.setattr(surrogate, "NUTS_WARMUP", 64)
-    monkeypatch.setattr(surrogate, "NUTS_SAMPLES", 32)
+def test_a_surrogate_finds_which_layer_matters(kind: str) -> None:
     space, rng = SearchSpace(6, 64), random.Random(0)
     points = [space.random(rng) for _ in range(20)]
     noisy = [Observation(p, 3.0 - p.layers[2], 0.1, 10.0 + 5.0 * p.layers[4], 0.5, 1) for p in points]
