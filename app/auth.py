@@ -25,11 +25,12 @@ def tenant(services: ServicesDep, credentials: Annotated[HTTPAuthorizationCreden
     keys = services.settings.api_keys
     if not keys:
         return DEFAULT_TENANT
-    given = _digest(credentials.credentials) if credentials else b""
+    # Header bytes come as Latin-1; taken back to bytes they are what the client sent, UTF-8 keys included.
+    given = _digest(credentials.credentials.encode("latin-1")) if credentials else b""
     found = None
     # Every key is compared, each in constant time: how long it takes tells nothing about the keys.
     for key, owner in keys.items():
-        if hmac.compare_digest(_digest(key), given):
+        if hmac.compare_digest(_digest(key.encode()), given):
             found = owner
     if found is None:
         raise UnauthorizedError(
@@ -38,8 +39,8 @@ def tenant(services: ServicesDep, credentials: Annotated[HTTPAuthorizationCreden
     return found
 
 
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+def _digest(key: bytes) -> bytes:
+    return hashlib.sha256(key).digest()
 
 
 TenantDep = Annotated[str, Depends(tenant)]

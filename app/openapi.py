@@ -13,16 +13,25 @@ from app import errors
 from app.errors import ServiceError
 from app.problems import MEDIA_TYPE, Problem
 
-EVERYWHERE: tuple[type[ServiceError], ...] = (errors.InvalidInputError, ServiceError)
+_ANY_ROUTE: tuple[type[ServiceError], ...] = (
+    errors.UnauthorizedError,
+    errors.InvalidInputError,
+    ServiceError,
+    errors.DatabaseAwayError,
+)
 _REF = "#/components/schemas/Problem"
 
 
 def problems(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that may answer with these problems, and with those any route may."""
+    return only_problems(*kinds, *_ANY_ROUTE)
+
+
+def only_problems(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may answer with these problems alone."""
     by_status: dict[int, list[type[ServiceError]]] = {}
-    for kind in (*kinds, *EVERYWHERE):
-        if kind not in by_status.setdefault(kind.status, []):
-            by_status[kind.status].append(kind)
+    for kind in dict.fromkeys(kinds):
+        by_status.setdefault(kind.status, []).append(kind)
     return {status: _described(found) for status, found in sorted(by_status.items())}
 
 

@@ -64,10 +64,11 @@ def problem_body(error: errors.ServiceError, *, instance: str = "", request_id: 
 
 
 def problem_response(request: Request, error: errors.ServiceError) -> Response:
-    request_id = request.scope.get("milp.request_id", "")
+    request_id: str = request.scope.get("milp.request_id", "")
     body = problem_body(error, instance=request.url.path, request_id=request_id)
+    headers = {**error.headers, "X-Request-Id": request_id}
     # Plain ASCII with escapes: a detail may quote text that UTF-8 cannot carry (lone surrogates).
-    return Response(json.dumps(body), error.status, error.headers, MEDIA_TYPE)
+    return Response(json.dumps(body), error.status, headers, MEDIA_TYPE)
 
 
 def as_service_error(error: Exception) -> errors.ServiceError | None:
@@ -109,7 +110,8 @@ def install_problem_handlers(app: FastAPI) -> None:
         return problem_response(request, service_error)
 
     def unexpected(request: Request, error: Exception) -> Response:
-        log.error("unexpected_error", path=request.url.path, exc_info=error)
+        request_id = request.scope.get("milp.request_id")
+        log.error("unexpected_error", path=request.url.path, request_id=request_id, exc_info=error)
         return problem_response(
             request,
             errors.ServiceError("Nothing that you sent is to blame. The service's log says more under the request id."),

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Response
 
 from app import errors, readiness
 from app.metrics import CONTENT_TYPE
-from app.openapi import problems
+from app.openapi import only_problems
 from app.repositories import overview
 from app.schemas.health import Alive, Ready
 from app.state import ServicesDep
@@ -20,7 +20,7 @@ async def livez() -> Alive:
     return Alive()
 
 
-@router.get("/readyz", responses=problems(errors.NotReadyError))
+@router.get("/readyz", responses=only_problems(errors.NotReadyError))
 def readyz(services: ServicesDep) -> Ready:
     """Whether database, broker, store and base model are there; a 503 names each that is not, and what to do."""
     parts = readiness.look(services)

@@ -1,0 +1,106 @@
+"""The OpenAPI document tells the truth, and is made without loading anything heavy."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app.errors import ServiceError
+from app.main import create_app
+from app.settings import Settings
+
+PROMISED = """
+GET POST DELETE /v1/users/{user_id}/history
+GET /v1/users
+GET DELETE /v1/users/{user_id}
+POST /v1/users/{user_id}/personalizations
+GET /v1/jobs
+GET /v1/jobs/{job_id}
+GET /v1/jobs/{job_id}/events
+GET /v1/jobs/{job_id}/trials
+POST /v1/jobs/{job_id}/cancel
+POST /v1/jobs/{job_id}/pause
+POST /v1/jobs/{job_id}/resume
+GET /v1/users/{user_id}/versions
+POST /v1/users/{user_id}/versions/{version_id}/activate
+POST /v1/users/{user_id}/versions/deactivate
+GET /v1/users/{user_id}/versions/{version_id}/export
+POST /v1/users/{user_id}/responses
+POST /v1/chat/completions
+GET /v1/models
+GET /livez
+GET /readyz
+GET /metrics
+"""
+
+
+@pytest.fixture
+def document(settings: Settings) -> dict[str, Any]:
+    return create_app(settings).openapi()
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def test_every_promised_route_is_there_and_no_other(document: dict[str, Any]) -> None:
+    promised = {
+        f"{method} {line.split()[-1]}" for line in PROMISED.strip().splitlines() for method in line.split()[:-1]
+    }
+    assert {name for name, _ in operations(document)} == promised
+
+
+def test_every_route_says_what_it_does_and_how_it_fails(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        assert operation.get("description"), name
+        if "/v1/" in name:
+            failures = {status for status in operation["responses"] if status >= "400"}
+            assert {"401", "422", "500", "503"} <= failures, name
+            if "{" in name:
+                assert "404" in failures or name.startswith("POST /v1/users/{user_id}/history"), name
+        for status, answer in operation["responses"].items():
+            if status >= "400":
+                assert list(answer["content"]) == ["application/problem+json"], name
+                assert answer["content"]["application/problem+json"]["schema"]["$ref"].endswith("/Problem")
+
+
+def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+    def references(node: Any) -> Iterator[str]:
+        if isinstance(node, dict):
+            if isinstance(node.get("$ref"), str):
+                yield node["$ref"]
+            for child in node.values():
+                yield from references(child)
+        elif isinstance(node, list):
+            for child in node:
+                yield from references(child)
+
+    known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    assert set(references(document)) <= known
+
+
+def test_codes_are_stable_words_and_each_names_one_error() -> None:
+    def tree(kind: type[ServiceError]) -> Iterator[type[ServiceError]]:
+        yield kind
+        for child in kind.__subclasses__():
+            yield from tree(child)
+
+    codes = [kind.code for kind in tree(ServiceError) if kind.__module__ == "app.errors"]
+    assert len(codes) == len(set(codes))
+    assert all(code.replace("_", "").isalpha() and code.islower() for code in codes)
+
+
+def test_the_document_is_made_without_loading_anything_heavy() -> None:
+    program = (
+        "import sys; from app.main import create_app; create_app().openapi(); "
+        "heavy = {'torch', 'transformers', 'peft', 'numpy', 'botorch', 'celery', 'bm25s', 'workers'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
