@@ -11,7 +11,7 @@ from sqlmodel import select
 
 from app.database import Database
 from app.job_options import JobOptions
-from app.job_states import TrialState
+from app.job_states import StepKind, TrialState
 from app.repositories import history, jobs, steps, users
 from app.settings import Settings
 from app.tables import Event, Job, Step, Trial, Version, now
@@ -67,6 +67,18 @@ def run_all(context: Context) -> None:
     """Run steps until none is due."""
     while run_next(context):
         pass
+
+
+def run_until(context: Context, kind: StepKind) -> int:
+    """Run steps up to the first due one of this kind; its id."""
+    while True:
+        (first, *_) = due(context.database)
+        with context.database.read() as session:
+            step = session.get(Step, first)
+        assert step is not None
+        if step.kind == kind:
+            return first
+        assert run_step(context, first)
 
 
 def job_now(database: Database, job: Job) -> Job:

@@ -130,3 +130,11 @@ def test_jobs_of_an_api_killed_right_after_its_commit_run_and_a_worker_told_to_s
     worker.stop()
     assert at_work(service_database, long, StepKind.evaluate) is None
     assert job_now(service_database, long).status is JobStatus.evaluating
+
+
+def test_the_main_process_of_a_worker_loads_no_model_libraries() -> None:
+    check = "import sys, workers.tasks; sys.exit(' '.join({'torch', 'transformers', 'botorch'} & set(sys.modules)))"
+    ended = subprocess.run(
+        [sys.executable, "-c", check], cwd=Path(__file__).parents[2], check=False, capture_output=True
+    )
+    assert ended.stderr.decode().strip() == ""

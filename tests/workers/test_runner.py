@@ -29,6 +29,7 @@ from tests.workers.helpers import (
     job_now,
     run_all,
     run_next,
+    run_until,
     samples,
     steps_now,
     trials_now,
@@ -55,18 +56,6 @@ def contexts(settings: Settings, database_url: str, base: Base) -> Iterator[list
 def change(database: Database, job: Job, how: Callable[[Any, Job], None]) -> None:
     with database.write() as session:
         how(session, jobs.get_job(session, job.tenant_id, job.id))
-
-
-def run_until(context: Context, kind: StepKind) -> int:
-    """Run steps up to the first due one of this kind; its id."""
-    while True:
-        (first, *_) = due(context.database)
-        with context.database.read() as session:
-            step = session.get(Step, first)
-        assert step is not None
-        if step.kind == kind:
-            return first
-        assert run_step(context, first)
 
 
 def run_and_meanwhile(context: Context, step_id: int, act: Callable[[], None]) -> None:
