@@ -52,7 +52,7 @@ def personalize(client: ServiceClient, user_id: str, options: Json, *, wait: boo
     except KeyboardInterrupt:
         _print(f"The job goes on. See it with: milp status {job['id']}")
         raise
-    for part in outcome_tables(user_id, ended):
+    for part in outcome_tables(user_id, ended, console.width):
         console.print(part)
 
 
@@ -152,7 +152,7 @@ def _show_job(job: Json) -> None:
         _print(f"Why: {job['error']['detail']}")
     if job.get("report"):
         console = console_for_tables()
-        for part in outcome_tables(job["user_id"], job):
+        for part in outcome_tables(job["user_id"], job, console.width):
             console.print(part)
 
 

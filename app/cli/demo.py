@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from app.cli import histories, progress
 from app.cli.client import Json, ServiceClient
@@ -65,6 +66,9 @@ def run(service: Service, chosen: Sequence[History], *, options: Json, out: Path
     for history in chosen:
         service.check()
         _report(service, history, ended[history.user_id], out, console)
+    console.print()
+    again = "start the service again with `milp up`, then: " if service.ours else ""
+    _line(console, f"To talk to them, {again}milp chat {chosen[0].user_id}")
 
 
 def _start(client: ServiceClient, history: History, options: Json, console: Console) -> str:
@@ -88,7 +92,7 @@ def _report(service: Service, history: History, job: Json, out: Path, console: C
     client = service.client
     search = Search.of(job, client.trials(job["id"]))
     console.print()
-    for part in outcome_tables(history.user_id, job):
+    for part in outcome_tables(history.user_id, job, console.width):
         console.print(part)
     published = find_published(client, history.user_id, job, store=service.store, out=out)
     examples = answer_examples(client, history.user_id, job)
@@ -100,17 +104,22 @@ def _report(service: Service, history: History, job: Json, out: Path, console: C
         page_file, history=history, job=job, search=search, examples=examples, published=published, picture=picture
     )
     for name, value in (("Search", picture_file), ("Report", page_file)):
-        console.print(f"{name}: {value}", markup=False, highlight=False, soft_wrap=True)
+        _line(console, f"{name}: {value}")
     _print_published(published, console)
 
 
 def _print_published(published: Published | None, console: Console) -> None:
     if published is None:
-        console.print("Nothing was published: for this user the base itself won.")
+        _line(console, "Nothing was published: for this user the base itself won.")
         return
-    console.print(f"Published version: {published.folder}", markup=False, highlight=False, soft_wrap=True)
-    console.print("It loads in plain PEFT with:")
-    console.print(f"  {published.command}", markup=False, highlight=False, soft_wrap=True)
+    _line(console, f"Published version: {published.folder}")
+    _line(console, "It loads in plain PEFT with:")
+    _line(console, f"  {published.command}")
+
+
+def _line(console: Console, text: str) -> None:
+    """Print as it is, so that paths and commands can be copied: never wrapped, never coloured."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _side_by_side(examples: Sequence[Answered]) -> Table:
@@ -118,12 +127,8 @@ def _side_by_side(examples: Sequence[Answered]) -> Table:
     for name in ("Query", "Base", "Personalised", "What was really answered"):
         table.add_column(name, ratio=1, overflow="fold")
     for example in examples:
-        table.add_row(*(_escaped(t) for t in (example.query, example.base, example.personalized, example.reference)))
+        table.add_row(*map(Text, (example.query, example.base, example.personalized, example.reference)))
     return table
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", r"\[")
 
 
 def _file_name(history: History) -> str:

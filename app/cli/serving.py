@@ -83,8 +83,10 @@ def running_or_started(url: str | None, api_key: str | None) -> Iterator[Service
         key = api_key or _own_key(settings, None)
         with ServiceClient(started.url, key) as own:
             store = None if settings.store_url else started.settings.data_dir / "store"
-            yield Service(own, started.check, store, ours=True)
-        typer.echo("Stopping what was started.")
+            try:
+                yield Service(own, started.check, store, ours=True)
+            finally:
+                typer.echo("Stopping what was started.")
 
 
 def _own_key(settings: Settings, url: str | None) -> str | None:

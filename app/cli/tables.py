@@ -15,6 +15,8 @@ from app.cli.outcome import METRICS, Outcome
 
 Json = dict[str, Any]
 _PIPE_WIDTH = 132
+_ONE_LINE_WIDTH = 120
+"""Below that, an interval stands under its mean."""
 
 
 def console_for_tables() -> Console:
@@ -23,18 +25,19 @@ def console_for_tables() -> Console:
     return console if console.is_terminal else Console(width=_PIPE_WIDTH)
 
 
-def outcome_tables(user_id: str, job: Json) -> list[RenderableType]:
-    """What a finished job found, ready to print: table, then a few lines."""
+def outcome_tables(user_id: str, job: Json, width: int) -> list[RenderableType]:
+    """What a finished job found, ready to print on a console of this width: table, then a few lines."""
     outcome = Outcome.of(job)
     table = Table(
         title=f"{user_id}: {outcome.test_size} test samples, mean [95 % bootstrap interval]", title_justify="left"
     )
-    table.add_column("Method", no_wrap=True)
+    table.add_column("Method")
     for metric in METRICS:
         table.add_column(metric.title, justify="right", no_wrap=True)
+    between = " " if width >= _ONE_LINE_WIDTH else "\n"
     for row in outcome.rows:
         cells = [
-            Text("{0.mean:.{1}f} [{0.low:.{1}f}, {0.high:.{1}f}]".format(interval, metric.digits))
+            Text("{0.mean:.{2}f}{1}[{0.low:.{2}f}, {0.high:.{2}f}]".format(interval, between, metric.digits))
             for metric, interval in zip(METRICS, row.scores, strict=True)
         ]
         for cell, best in zip(cells, row.best, strict=True):

@@ -23,9 +23,10 @@ from typing import Self
 
 from app.embedded.child import Child
 from app.embedded.data_folder import DataFolderLock
-from app.embedded.errors import PartFailedError, PortInUseError
+from app.embedded.errors import EmbeddedError, PartFailedError, PortInUseError
 from app.embedded.pool import available_cores, pool_processes
 from app.embedded.private_redis import PrivateRedis
+from app.errors import ServiceError
 from app.settings import Settings
 
 _ANSWER_SECONDS = 120.0
@@ -95,9 +96,7 @@ class EmbeddedService:
 
     def _start(self) -> None:
         self._lock = DataFolderLock(self.settings.data_dir)
-        port = self.settings.port or _free_port(self.settings.host)
-        _check_port_is_free(self.settings.host, port)
-        self._use(port=port)
+        self._use(port=_bindable_port(self.settings.host, self.settings.port))
         self._lock.announce(self.url)
         logs = self.settings.data_dir / "logs"
 
@@ -206,27 +205,30 @@ def _upgrade_database(settings: Settings) -> None:
     database = Database(settings.resolved_database_url)
     try:
         database.upgrade()
+    except ServiceError as error:
+        raise EmbeddedError(error.detail) from error
     finally:
         database.dispose()
 
 
-def _check_port_is_free(host: str, port: int) -> None:
-    try:
-        _free_port(host, port)
-    except OSError as error:
-        raise PortInUseError(
-            f"The API cannot use port {port} on {host} ({error.strerror}). "
-            "Stop what is using it, or choose another with --port or MILP_PORT."
-        ) from error
+def _bindable_port(host: str, port: int) -> int:
+    """`port` if the API can bind it on `host`; for 0 any free one.
 
-
-def _free_port(host: str, port: int = 0) -> int:
+    Raises:
+        PortInUseError: it cannot.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with closing(socket.socket(family)) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as uvicorn binds it
-        probe.bind((host, port))
-        free: int = probe.getsockname()[1]
-        return free
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise PortInUseError(
+                f"The API cannot use port {port} on {host} ({error.strerror}). Stop what is using it, "
+                "or choose another with --port or MILP_PORT."
+            ) from error
+        bound: int = probe.getsockname()[1]
+        return bound
 
 
 def _silent_part(child: Child) -> PartFailedError:

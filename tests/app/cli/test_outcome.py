@@ -9,9 +9,9 @@ from app.cli.outcome import Outcome
 from app.cli.tables import outcome_tables
 
 
-def printed(job: dict[str, Any]) -> str:
-    console = Console(width=132, file=io.StringIO())
-    for part in outcome_tables("anna", job):
+def printed(job: dict[str, Any], width: int = 132) -> str:
+    console = Console(width=width, file=io.StringIO())
+    for part in outcome_tables("anna", job, width):
         console.print(part)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return text
@@ -72,3 +72,11 @@ def test_the_winner_is_told_by_its_size_and_layers(job: dict[str, Any]) -> None:
 def test_a_report_without_the_default_lora_has_no_row_for_it(job: dict[str, Any]) -> None:
     del job["report"]["test"]["default_lora"]
     assert [row.method for row in Outcome.of(job).rows] == ["base", "memory", "personalized"]
+
+
+def test_a_narrow_terminal_shows_every_figure_whole(job: dict[str, Any]) -> None:
+    shown = printed(job, width=80)
+    assert "…" not in shown
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    for figure in ("23.4", "[21.4, 25.4]", "2.90", "[2.65, 3.15]"):
+        assert figure in shown

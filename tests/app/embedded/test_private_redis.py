@@ -8,7 +8,6 @@ import pytest
 import redis
 from celery import Celery
 
-from app.embedded import private_redis
 from app.embedded.errors import PartFailedError, RedisMissingError
 from app.embedded.private_redis import PrivateRedis, find_redis_server
 
@@ -96,7 +95,7 @@ def test_a_redis_that_cannot_start_is_reported_with_what_it_said(
 
 def test_without_a_redis_server_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(private_redis.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(RedisMissingError, match=r"Install Redis .* or set MILP_BROKER_URL"):
         find_redis_server()
 
