@@ -70,7 +70,7 @@ class SyntheticProblem:
     def best_hypervolume(self) -> float:
         """Hypervolume of the whole space without noise, the base being the reference.
 
-        Layers that do not matter only overfit, so one of them is enough to look at, for stacks that need no other.
+        Layers that do not matter only overfit, so that no point of the true front has one of them active.
         """
         points = []
         for chosen in product((False, True), repeat=len(self.weights)):

@@ -11,11 +11,11 @@ from workers.search.presets import Preset
 from workers.search.proposal import random_points
 from workers.search.space import SearchSpace
 
-TRIALS, SEEDS, MARGIN = 24, (0, 1, 2), 0.15
+TRIALS, SEEDS, MARGIN = 24, (0, 1, 2), 0.2
 
 
 def test_the_search_finds_more_hypervolume_than_random_search_in_as_many_trials() -> None:
-    """By at least 0.15 of all there is, in the mean over seeds, and in each seed by something."""
+    """By at least 0.2 of all there is, in the mean over seeds, and in each seed by something."""
     space, preset = SearchSpace(16, 256), Preset("test", TRIALS, initial=11, patience=TRIALS)
     searched, drawn = [], []
     for seed in SEEDS:
