@@ -11,7 +11,7 @@ from sqlmodel import Session
 from app.answers.memory import MemoryCache
 from app.errors import NoActiveVersionError
 from app.repositories import users, versions
-from app.tables import Version
+from app.tables import User, Version
 from engine.history import Sample
 from engine.prompts import Message
 
@@ -28,14 +28,12 @@ class Choice:
         messages: the whole prompt.
         version: the stack to use, in mode personalized.
         memory: pairs shown in the prompt, in mode memory.
-        fallback: what to do instead if the version turns out unusable; None where the caller insisted on it.
     """
 
     mode: UsedMode
     messages: tuple[Message, ...]
     version: Version | None = None
     memory: tuple[Sample, ...] = ()
-    fallback: Choice | None = None
 
 
 def without_user(conversation: Sequence[Message]) -> Choice:
@@ -63,26 +61,43 @@ def choose(
     user = users.get_user(session, tenant, user_id)
     if mode == "base":
         return without_user(conversation)
-
-    def from_memory() -> Choice:
-        pairs = tuple(cache.retriever(session, user).nearest(conversation[-1].content, memory_pairs))
-        messages = _with_memory(conversation, user.profile, pairs)
-        remembers = bool(pairs) or bool(user.profile.strip())
-        # A user of whom nothing is known gets the base's prompt either way: say so.
-        return Choice("memory", messages, memory=pairs) if remembers or mode == "memory" else Choice("base", messages)
-
     if mode == "memory":
-        return from_memory()
+        return _remembered(session, cache, user, conversation, memory_pairs)
     version = versions.active_version(session, tenant, user_id)
-    if version is None:
-        if mode == "auto":
-            return from_memory()
-        raise NoActiveVersionError(
-            f"User '{user_id}' has no active version. Use mode auto, wait for the personalization job, or activate "
-            f"one of GET /v1/users/{user_id}/versions."
-        )
-    fallback = from_memory() if mode == "auto" else None
-    return Choice("personalized", tuple(conversation), version=version, fallback=fallback)
+    if version is not None:
+        return Choice("personalized", tuple(conversation), version=version)
+    if mode == "auto":
+        return without_version(session, cache, tenant, user_id, conversation, memory_pairs)
+    raise NoActiveVersionError(
+        f"User '{user_id}' has no active version. Use mode auto, wait for the personalization job, or activate "
+        f"one of GET /v1/users/{user_id}/versions."
+    )
+
+
+def without_version(
+    session: Session,
+    cache: MemoryCache,
+    tenant: str,
+    user_id: str,
+    conversation: Sequence[Message],
+    memory_pairs: int,
+) -> Choice:
+    """What mode auto does where there is no version, or none that can be used.
+
+    Raises:
+        UserNotFoundError: unknown user.
+    """
+    user = users.get_user(session, tenant, user_id)
+    choice = _remembered(session, cache, user, conversation, memory_pairs)
+    # Of whom nothing is known, the memory prompt is the base's: say so.
+    return choice if choice.memory or user.profile.strip() else without_user(conversation)
+
+
+def _remembered(
+    session: Session, cache: MemoryCache, user: User, conversation: Sequence[Message], memory_pairs: int
+) -> Choice:
+    pairs = tuple(cache.retriever(session, user).nearest(conversation[-1].content, memory_pairs))
+    return Choice("memory", _with_memory(conversation, user.profile, pairs), memory=pairs)
 
 
 def _with_memory(conversation: Sequence[Message], profile: str, pairs: Sequence[Sample]) -> tuple[Message, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from adapters_store.errors import AdapterCorruptError, AdapterNotFoundError, StoreError
-from app.answers.choice import Choice, Mode, UsedMode, choose, without_user
+from app.answers.choice import Choice, Mode, UsedMode, choose, without_user, without_version
 from app.answers.memory import MemoryCache
 from app.answers.runtime import AnsweringRuntime, Loaded
 from app.database import Database
@@ -88,18 +88,20 @@ class AnswerService:
         """
         loaded = self._runtime.get()
         if user_id is None:
-            choice = without_user(conversation)
-        else:
-            with self._database.read() as session:
-                choice = choose(session, self._cache, tenant, user_id, conversation, mode, self._settings.memory_pairs)
+            return self._submit(loaded, without_user(conversation), decoding, None)
+        pairs = self._settings.memory_pairs
+        with self._database.read() as session:
+            choice = choose(session, self._cache, tenant, user_id, conversation, mode, pairs)
         try:
             return self._submit(loaded, choice, decoding, None)
         except (AdapterUnusableError, StoreFailedError) as error:
-            if choice.fallback is None:
+            if mode != "auto":
                 raise
             log.warning("version_unusable", user_id=user_id, code=error.code, detail=error.detail)
             self._metrics.count_fallback(error.code)
-            return self._submit(loaded, choice.fallback, decoding, error)
+            with self._database.read() as session:
+                choice = without_version(session, self._cache, tenant, user_id, conversation, pairs)
+            return self._submit(loaded, choice, decoding, error)
 
     def finished(self, started: Started) -> None:
         """Count an answer that has come to its end."""

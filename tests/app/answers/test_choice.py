@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.answers.choice import Choice, Mode, choose
+from app.answers.choice import Choice, Mode, choose, without_version
 from app.answers.memory import MemoryCache
 from app.database import Database
 from app.errors import NoActiveVersionError, UserNotFoundError
@@ -13,6 +13,7 @@ from engine.prompts import Message, messages_for
 from tests.support.records import samples, version
 
 QUERY = Message("user", "question 3?")
+AUTO_AND_PERSONALIZED: tuple[Mode, ...] = ("auto", "personalized")
 
 
 def user(
@@ -32,13 +33,19 @@ def chosen(database: Database, mode: Mode, *conversation: Message) -> Choice:
         return choose(session, MemoryCache(), "t", "u", conversation or (QUERY,), mode, 2)
 
 
-def test_auto_is_the_active_version_with_the_memory_prompt_to_fall_back_on(database: Database) -> None:
+def test_auto_is_the_active_version_asked_the_query_alone(database: Database) -> None:
+    user(database, profile="a cook", pairs=10, published=True, active=True)
+    for mode in AUTO_AND_PERSONALIZED:
+        choice = chosen(database, mode)
+        assert (choice.mode, choice.messages, choice.memory) == ("personalized", (QUERY,), ())
+        assert choice.version is not None
+
+
+def test_a_version_that_cannot_be_used_leaves_the_memory_prompt(database: Database) -> None:
     user(database, pairs=10, published=True, active=True)
-    choice = chosen(database, "auto")
-    assert (choice.mode, choice.version is not None) == ("personalized", True)
-    assert choice.messages == (QUERY,)
-    assert choice.fallback is not None
-    assert choice.fallback.mode == "memory"
+    with database.read() as session:
+        choice = without_version(session, MemoryCache(), "t", "u", (QUERY,), 2)
+    assert (choice.mode, choice.version, len(choice.memory)) == ("memory", None, 2)
 
 
 def test_auto_is_the_memory_prompt_while_no_version_is_active(database: Database) -> None:
@@ -59,11 +66,6 @@ def test_personalized_without_an_active_version_is_refused(database: Database) -
     user(database, pairs=10, published=True, active=False)
     with pytest.raises(NoActiveVersionError, match="versions"):
         chosen(database, "personalized")
-
-
-def test_personalized_that_was_asked_for_has_nothing_to_fall_back_on(database: Database) -> None:
-    user(database, pairs=10, published=True, active=True)
-    assert chosen(database, "personalized").fallback is None
 
 
 def test_base_and_memory_leave_the_version_aside(database: Database) -> None:
