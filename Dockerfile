@@ -1,8 +1,9 @@
 # One image for the API and the workers; docker-compose.yml says which command each runs.
-# CPU by default. For NVIDIA GPUs: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130
+# torch is pip's own build, which works with and without an NVIDIA GPU but is large. TORCH_INDEX takes another: the
+# address PyTorch's install page gives for the small CPU build, or for a certain version of CUDA.
 FROM python:3.11-slim
 
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_INDEX=
 ENV PYTHONUNBUFFERED=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -12,7 +13,7 @@ WORKDIR /app
 
 # Least often changed first: torch, then what the service depends on (there are no packages yet), then the service.
 COPY requirements.lock ./
-RUN pip install --index-url "$TORCH_INDEX" "$(grep '^torch==' requirements.lock)"
+RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$(grep '^torch==' requirements.lock)"
 COPY pyproject.toml README.md LICENSE NOTICE ./
 RUN pip install --constraint requirements.lock ".[s3,fully-bayesian]"
 COPY . .

@@ -92,7 +92,7 @@ class Job(SQLModel, table=True):
     options: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     """`app.job_options.ResolvedOptions` as JSON."""
     split: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
-    """Ids of the samples in `train`, `validation` and `test`, fixed by the first plan step; `stop_reason` by the last."""
+    """Sample ids in `train`, `validation`, `test`, fixed by the first plan step; `stop_reason` by the last."""
     trials_planned: int = 0
     seconds_left: float | None = None
     report: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
