@@ -45,8 +45,8 @@ def add_person(database: Database, pairs: list[Sample] | None = None, user_id: s
 
 
 def add_job(database: Database, settings: Settings, user_id: str = USER, **options: Any) -> Job:
-    """A queued job with its first step, as the API commits it: nothing is sent."""
-    chosen = JobOptions(**({"trials": 4, "epochs": 1, "seed": 7} | options)).resolve(settings)
+    """A queued job as the API commits it, nothing sent. By default it tries the base and the default LoRA only."""
+    chosen = JobOptions(**({"trials": 2, "epochs": 1, "seed": 7} | options)).resolve(settings)
     with database.write() as session:
         return jobs.create_job(session, TENANT, user_id, chosen)
 
@@ -107,7 +107,7 @@ def versions_now(database: Database) -> list[Version]:
         return list(session.exec(select(Version)))
 
 
-def assert_ended_well(database: Database, job: Job, trials: int = 4) -> None:
+def assert_ended_well(database: Database, job: Job, trials: int = 2) -> None:
     """The job succeeded, and each of its trials ran exactly once."""
     ended = job_now(database, job)
     assert ended.status == "succeeded", ended.error

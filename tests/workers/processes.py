@@ -52,7 +52,7 @@ class WorkerProcess:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             try:
-                self._process.wait(30)
+                self._process.wait(60)
             except subprocess.TimeoutExpired:
                 self._end(signal.SIGKILL)
                 raise AssertionError(f"the worker did not stop when told to:\n{self.log()}") from None
@@ -61,7 +61,7 @@ class WorkerProcess:
     def log(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
-    def wait_for(self, what: Callable[[], T | None], seconds: float = 120.0) -> T:
+    def wait_for(self, what: Callable[[], T | None], seconds: float = 200.0) -> T:
         """Ask until there is something, or fail with the worker's log."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -59,7 +59,7 @@ def test_no_validation_or_test_text_reaches_training(context: Context, monkeypat
 
     monkeypatch.setattr(evaluate_step, "train_candidates", train_and_note)
     add_person(context.database, marked(range(14, 20)))
-    job = add_job(context.database, context.settings)
+    job = add_job(context.database, context.settings, trials=4)
     run_all(context)
     assert job_now(context.database, job).status == "succeeded"
     # Two evaluate steps: 14 pairs and the profile each.
@@ -107,7 +107,7 @@ def test_the_parts_of_a_job_are_disjoint_in_time_order_and_name_the_train_sample
 
 def test_a_trial_is_kept_with_its_scores_their_errors_and_its_stack(context: Context) -> None:
     add_person(context.database)
-    job = add_job(context.database, context.settings)
+    job = add_job(context.database, context.settings, trials=4)
     after_first_evaluation(context, job)
     base, default = trials_now(context.database, job)[:2]
     assert (base.parameters, base.artifact) == (0, None)
@@ -133,7 +133,7 @@ def test_a_trial_is_kept_with_its_scores_their_errors_and_its_stack(context: Con
 def test_diverging_trials_fail_with_a_reason_and_the_job_goes_on(context: Context) -> None:
     context.settings = context.settings.model_copy(update={"learning_rate": 1e30})
     add_person(context.database)
-    job = add_job(context.database, context.settings)
+    job = add_job(context.database, context.settings, trials=4)
     run_all(context)
     base, *others = trials_now(context.database, job)
     assert base.state == TrialState.succeeded
@@ -170,8 +170,8 @@ def test_progress_is_told_while_a_step_trains_and_dropped_when_it_ends(
     job = add_job(context.database, context.settings)
     assert run_next(context)
     assert run_next(context)
-    assert seen[0]["trials"] == [0, 1, 2]
-    assert seen[0]["trials_planned"] == 4
+    assert seen[0]["trials"] == [0, 1]
+    assert seen[0]["trials_planned"] == 2
     assert [event["steps_done"] for event in seen] == list(range(1, seen[0]["steps_total"] + 1))
     assert all(event["seconds_left"] >= 0 for event in seen)
     assert events_now(context.database, job, "progress") == []

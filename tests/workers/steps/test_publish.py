@@ -56,7 +56,7 @@ def test_the_report_says_who_won_what_the_gate_decided_and_what_the_test_part_sa
         assert set(scores) == {"rouge_1", "rouge_l", "persona_f1", "loss"}
         assert all(value["low"] <= value["mean"] <= value["high"] for value in scores.values())
     assert report["samples"] == {"train": 14, "validation": 2, "test": 4}
-    assert "4 trials" in report["stop_reason"]
+    assert "2 trials" in report["stop_reason"]
 
 
 def test_the_winner_is_published_whole_and_remembers_only_what_it_was_trained_on(context: Context) -> None:

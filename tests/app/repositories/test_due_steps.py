@@ -1,0 +1,71 @@
+"""Steps that are due: which ones the broker is rung for, in what order, and how often."""
+
+from __future__ import annotations
+
+from app.database import Database
+from app.job_states import StepKind
+from app.repositories import jobs, steps
+from app.tables import now
+from tests.app.repositories.test_steps import change, claim, claimed, due, finish, new_job, step_now
+from tests.support.records import add_trials
+
+
+def test_a_paused_jobs_steps_rest_until_it_is_resumed(database: Database) -> None:
+    job, step_id = new_job(database)
+    change(database, job, jobs.pause_job)
+    assert due(database) == []
+    assert claim(database, step_id) is None
+    change(database, job, jobs.resume_job)
+    assert due(database) == [step_id]
+    assert claim(database, step_id) is not None
+
+
+def test_a_users_newer_job_waits_for_the_older_one_and_others_do_not(database: Database) -> None:
+    older, first = new_job(database)
+    _, second = new_job(database)
+    _, other = new_job(database, user_id="someone else")
+    assert due(database) == [first, other]
+    assert claim(database, first) is not None
+    assert due(database) == [other]
+    change(database, older, jobs.cancel_job)
+    assert due(database) == [second, other]
+
+
+def test_a_step_is_sent_again_with_growing_pauses_of_a_minute_at_most(database: Database) -> None:
+    _, step_id = new_job(database)
+    moment, pauses = now(), []
+    for _ in range(9):
+        with database.write() as session:
+            steps.mark_sent(session, step_now(database, step_id), moment)
+        pauses.append((step_now(database, step_id).send_after - moment).total_seconds())
+    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert due(database) == []
+
+
+def test_two_dispatchers_that_sent_the_same_step_count_as_one(database: Database) -> None:
+    _, step_id = new_job(database)
+    seen = step_now(database, step_id)
+    for _ in range(2):
+        with database.write() as session:
+            steps.mark_sent(session, seen, now())
+    assert step_now(database, step_id).sends == 1
+
+
+def test_a_step_marked_sent_after_it_was_claimed_is_not_touched(database: Database) -> None:
+    _, step_id = new_job(database)
+    seen = step_now(database, step_id)
+    claim(database, step_id)
+    with database.write() as session:
+        steps.mark_sent(session, seen, now())
+    assert step_now(database, step_id).sends == 0
+
+
+def test_the_number_of_open_steps_counts_ready_and_claimed_ones_of_a_kind(database: Database) -> None:
+    job, held = claimed(database)
+    with database.write() as session:
+        add_trials(session, job, 1)
+        assert steps.open_steps(session, job, StepKind.plan) == 1
+        assert steps.open_steps(session, job, StepKind.evaluate) == 1
+    finish(database, held)
+    with database.read() as session:
+        assert steps.open_steps(session, job, StepKind.plan) == 0

@@ -1,0 +1,107 @@
+"""Jobs that cannot go on: each ends with a code and words a user can act on, or goes on once it can again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from app.job_states import JobStatus, StepKind, StepState
+from app.repositories import history
+from app.settings import Settings
+from app.tables import Job, Step, now
+from tests.workers.helpers import (
+    TENANT,
+    USER,
+    add_job,
+    add_person,
+    assert_ended_well,
+    events_now,
+    job_now,
+    run_all,
+    run_until,
+    samples,
+    steps_now,
+)
+from workers.context import Context
+from workers.runner import run_step
+
+
+def failed(context: Context, job: Job) -> dict[str, Any]:
+    """The error of a job that failed."""
+    ended = job_now(context.database, job)
+    assert ended.status is JobStatus.failed
+    assert ended.error is not None
+    assert "Traceback" not in ended.error["detail"]
+    assert events_now(context.database, job, "error") == [ended.error]
+    return ended.error
+
+
+def test_too_short_a_history_fails_the_job_with_a_reason(context: Context) -> None:
+    add_person(context.database, samples(19))
+    job = add_job(context.database, context.settings)
+    run_all(context)
+    error = failed(context, job)
+    assert error["code"] == "history_too_short"
+    assert "19" in error["detail"]
+
+
+def test_a_history_deleted_while_the_job_runs_fails_it_with_a_reason(context: Context) -> None:
+    add_person(context.database)
+    job = add_job(context.database, context.settings)
+    run_until(context, StepKind.evaluate)
+    with context.database.write() as session:
+        history.delete_history(session, TENANT, USER)
+    run_all(context)
+    assert failed(context, job)["code"] == "history_deleted"
+
+
+def test_a_base_model_folder_that_is_none_fails_the_job_with_a_reason(
+    sqlite_settings: Settings, tmp_path: Path
+) -> None:
+    context = Context(sqlite_settings.model_copy(update={"base_model": str(tmp_path)}))
+    add_person(context.database)
+    job = add_job(context.database, context.settings)
+    run_all(context)
+    assert failed(context, job)["code"] == "base_model_unusable"
+    context.database.dispose()
+
+
+def test_a_store_that_is_away_is_tried_again_until_it_is_back(context: Context) -> None:
+    add_person(context.database)
+    job = add_job(context.database, context.settings)
+    step_id = run_until(context, StepKind.evaluate)
+    context.settings.data_dir.mkdir(parents=True)
+    in_the_way = context.settings.data_dir / "store"
+    in_the_way.write_text("a file where the store's folder should be")
+    assert run_step(context, step_id)
+    with context.database.read() as session:
+        step = session.get_one(Step, step_id)
+        assert (step.state, step.attempt) == (StepState.ready, 1)
+        assert step.send_after > now()
+    in_the_way.unlink()
+    run_all(context)
+    assert_ended_well(context.database, job)
+
+
+def test_a_store_that_stays_away_fails_the_job_with_a_reason(context: Context) -> None:
+    context.settings = context.settings.model_copy(update={"max_attempts": 2})
+    add_person(context.database)
+    job = add_job(context.database, context.settings)
+    run_until(context, StepKind.evaluate)
+    context.settings.data_dir.mkdir(parents=True)
+    (context.settings.data_dir / "store").write_text("a file where the store's folder should be")
+    run_all(context)
+    assert failed(context, job)["code"] == "store_unavailable"
+
+
+def test_what_nobody_foresaw_fails_the_job_without_telling_our_insides(context: Context) -> None:
+    context.settings = context.settings.model_copy(update={"max_attempts": 2})
+    add_person(context.database)
+    job = add_job(context.database, context.settings)
+    with context.database.write() as session:
+        session.get_one(Job, job.id).options = {"preset": "of another version"}
+    run_all(context)
+    error = failed(context, job)
+    assert error["code"] == "internal_error"
+    assert "validation" not in error["detail"]
+    assert [step.attempt for step in steps_now(context.database, job)] == [2]
