@@ -19,6 +19,8 @@ from app.job_states import JobStatus
 
 Json = dict[str, Any]
 _POLL_SECONDS = 1.0
+_LINE_SECONDS = 15.0
+"""Where there is no bar to move, something is said at least so often while anything changes."""
 
 
 class _Display(Protocol):
@@ -43,7 +45,7 @@ def follow(
         CliError: a job failed or was cancelled, once the others have ended.
     """
     ended: dict[str, Json] = {}
-    display: _Display = _Bars(console) if console.is_terminal else _Lines(console)
+    display: _Display = Bars(console) if console.is_terminal else Lines(console)
     with display:
         while True:
             check()
@@ -103,7 +105,7 @@ class _Field(ProgressColumn):
         return Text(str(task.fields.get(self._name, "")), style=self._style)
 
 
-class _Bars(Progress):
+class Bars(Progress):
     """One bar a job."""
 
     def __init__(self, console: Console) -> None:
@@ -134,14 +136,19 @@ class _Bars(Progress):
         )
 
 
-class _Lines:
-    """One line for each change worth a line."""
+class Lines:
+    """One line for each trial that ended, and now and then one in between.
 
-    def __init__(self, console: Console) -> None:
+    Args:
+        clock: seconds, rising.
+    """
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
-        self._shown: dict[str, Any] = {}
+        self._clock = clock
+        self._shown: dict[str, tuple[object, str, float]] = {}
 
-    def __enter__(self) -> _Lines:
+    def __enter__(self) -> Lines:
         return self
 
     def __exit__(self, *failure: Any) -> None:
@@ -149,6 +156,8 @@ class _Lines:
 
     def show(self, label: str, job: Json) -> None:
         state = (job["trials_done"], job["trials_planned"], JobStatus(job["status"]).is_final)
-        if self._shown.get(label) != state:
-            self._shown[label] = state
-            self._console.print(f"{label}: {in_words(job)}", markup=False, highlight=False, soft_wrap=True)
+        words, moment = in_words(job), self._clock()
+        before, said, when = self._shown.get(label, (None, "", 0.0))
+        if state != before or (words != said and moment - when >= _LINE_SECONDS):
+            self._shown[label] = (state, words, moment)
+            self._console.print(f"{label}: {words}", markup=False, highlight=False, soft_wrap=True)
