@@ -1,4 +1,4 @@
-"""What jobs leave in the store when they end: trained trials nobody needs any more, or a version nobody knows of.
+"""What jobs leave in the store: trained trials nobody needs any more, or a version nobody knows of.
 
 Failing here costs space, never a job: the next job to end tries again.
 """
@@ -11,16 +11,20 @@ from sqlmodel import col, select
 
 from adapters_store.errors import StoreError
 from app.errors import DatabaseAwayError
-from app.job_states import FINAL
+from app.job_states import FINAL, TrialState
+from app.repositories import trials as trial_rows
 from app.tables import Job, Trial
 from workers.context import Context
 from workers.steps.outcome import Outcome
+from workers.steps.plan import Plan
+from workers.steps.report import choose_finalists
+from workers.steps.trials import in_state
 
 log = structlog.get_logger(__name__)
 
 
 def clean_up(context: Context, job: Job, outcome: Outcome | None) -> None:
-    """Called after every step: if its job is over, remove what it and others that are over left.
+    """Called after every step: remove what its job needs no more, and, if it is over, what it and others left.
 
     Args:
         job: the step's job as it was before the step.
@@ -30,6 +34,8 @@ def clean_up(context: Context, job: Job, outcome: Outcome | None) -> None:
         with context.database.read() as session:
             present = session.get(Job, job.id)
         if present is not None and present.status not in FINAL:
+            if isinstance(outcome, Plan):
+                drop_dominated_trials(context, present)
             return
         if outcome is not None:
             outcome.discard(context, job)
@@ -38,6 +44,29 @@ def clean_up(context: Context, job: Job, outcome: Outcome | None) -> None:
         drop_trials_of_ended_jobs(context)
     except (StoreError, DatabaseAwayError) as error:
         log.warning("leftovers_stay", job=job.id, reason=str(error))
+
+
+def drop_dominated_trials(context: Context, job: Job) -> None:
+    """Remove the trained trials of a running job that cannot win any more, nor are the default LoRA's.
+
+    The winner lies on the Pareto front, and what is off the front stays off it. A stack of a large base takes
+    gigabytes, so keeping all of a search would fill a disk.
+
+    Raises:
+        StoreError, DatabaseAwayError: some are left.
+    """
+    with context.database.read() as session:
+        trials = trial_rows.trials_of(session, job.tenant_id, job.id)
+    if not any(trial.artifact for trial in trials):
+        return
+    finalists = choose_finalists(in_state(trials, TrialState.succeeded))
+    keep = {*finalists.pareto, *(t.number for t in in_state(trials, TrialState.planned))}
+    if finalists.default is not None:
+        keep.add(finalists.default.number)
+    context.store.drop_trials(job.tenant_id, job.user_id, job.id, keep)
+    dropped = (col(Trial.job_id) == job.id, col(Trial.number).not_in(keep))
+    with context.database.write() as session:
+        session.exec(update(Trial).where(*dropped).values(artifact=None))
 
 
 def drop_trials_of_ended_jobs(context: Context) -> None:

@@ -15,6 +15,7 @@ from app.repositories import jobs, steps, users
 from app.settings import Settings
 from app.tables import Job, Step, now
 from engine.base import Base
+from engine.training import TrainedCandidate, train_candidates
 from tests.support.servers import PostgresServer
 from tests.workers.helpers import (
     TENANT,
@@ -216,7 +217,11 @@ def test_a_worker_whose_step_was_taken_records_nothing(impatient: Context) -> No
 
 
 def test_a_database_away_for_a_moment_does_not_cost_the_work(
-    settings: Settings, postgres_url: str, postgres_server: PostgresServer, base: Base
+    settings: Settings,
+    postgres_url: str,
+    postgres_server: PostgresServer,
+    base: Base,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     context = Context(settings.model_copy(update={"database_url": postgres_url}))
     context.__dict__["base"] = base
@@ -224,7 +229,16 @@ def test_a_database_away_for_a_moment_does_not_cost_the_work(
     job = add_job(context.database, context.settings)
     step_id = run_until(context, StepKind.evaluate)
 
+    training = threading.Event()
+
+    def train(*arguments: Any, **more: Any) -> list[TrainedCandidate]:
+        training.set()
+        return train_candidates(*arguments, **more)
+
+    monkeypatch.setattr("workers.steps.evaluate.train_candidates", train)
+
     def cut() -> None:
+        assert training.wait(PATIENCE)
         with cut_off(postgres_server, context.database):
             threading.Event().wait(1.0)
 

@@ -1,0 +1,53 @@
+"""What a running job keeps of its trials in the store, and what it lets go."""
+
+from __future__ import annotations
+
+from app.job_states import StepKind
+from app.repositories import trials as trial_rows
+from tests.workers.helpers import (
+    TENANT,
+    add_job,
+    add_person,
+    assert_ended_well,
+    run_all,
+    run_next,
+    run_until,
+    trials_now,
+)
+from workers.context import Context
+from workers.steps.report import choose_finalists
+
+
+def test_only_trials_that_may_still_win_and_the_default_lora_stay_in_the_store(context: Context) -> None:
+    add_person(context.database)
+    job = add_job(context.database, context.settings, trials=5)
+    run_until(context, StepKind.plan)
+    assert run_next(context)
+    run_until(context, StepKind.plan)
+    # Worse in both objectives than the base, as if the search had met such a trial.
+    with context.database.write() as session:
+        trial = next(trial for trial in trial_rows.trials_of(session, TENANT, job.id) if trial.number == 3)
+        trial.loss, trial.rouge_l = 99.0, -1.0
+        session.add(trial)
+    assert 3 in kept_in_store(context)
+
+    assert run_next(context)
+
+    rows = trials_now(context.database, job)
+    finalists = choose_finalists([row for row in rows if row.loss is not None])
+    allowed = {*finalists.pareto, 1} - {0}
+    assert finalists.default is not None
+    assert finalists.default.number == 1
+    assert 3 not in allowed
+    assert {row.number for row in rows if row.artifact} == allowed
+    assert kept_in_store(context) == allowed
+
+    run_all(context)
+    assert_ended_well(context.database, job, trials=5)
+    assert kept_in_store(context) == set()
+
+
+def kept_in_store(context: Context) -> set[int]:
+    """Numbers of the trials whose trained stack is in the store."""
+    folders = (context.settings.data_dir / "store").rglob("trials/*/*")
+    return {int(folder.name.split("-")[0]) for folder in folders}
