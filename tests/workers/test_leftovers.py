@@ -26,10 +26,10 @@ def test_only_trials_that_may_still_win_and_the_default_lora_stay_in_the_store(c
     run_until(context, StepKind.plan)
     # Worse in both objectives than the base, as if the search had met such a trial.
     with context.database.write() as session:
-        trial = next(trial for trial in trial_rows.trials_of(session, TENANT, job.id) if trial.number == 3)
+        trial = next(trial for trial in trial_rows.trials_of(session, TENANT, job.id) if trial.number == 2)
         trial.loss, trial.rouge_l = 99.0, -1.0
         session.add(trial)
-    assert 3 in kept_in_store(context)
+    assert 2 in kept_in_store(context)
 
     assert run_next(context)
 
@@ -38,7 +38,7 @@ def test_only_trials_that_may_still_win_and_the_default_lora_stay_in_the_store(c
     allowed = {*finalists.pareto, 1} - {0}
     assert finalists.default is not None
     assert finalists.default.number == 1
-    assert 3 not in allowed
+    assert 2 not in allowed
     assert {row.number for row in rows if row.artifact} == allowed
     assert kept_in_store(context) == allowed
 
