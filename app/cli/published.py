@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import shlex
+import sys
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,18 +49,18 @@ def find_published(
 
 
 def load_command(folder: Path) -> str:
-    """A shell command that loads the version in `folder` with PEFT alone and says what it loaded."""
+    """A shell command that loads the version in `folder` with PEFT alone and says how much it loaded."""
     try:
         base = json.loads((folder / _CONFIG).read_text())["base_model_name_or_path"]
     except (OSError, ValueError, KeyError) as error:
         raise CliError(f"{folder} is no PEFT adapter ({_CONFIG} is missing or wrong). Was it changed?") from error
     code = (
         "from peft import PeftModel; from transformers import AutoModelForCausalLM; "
-        f"base = AutoModelForCausalLM.from_pretrained({base!r}); "
-        f"model = PeftModel.from_pretrained(base, {str(folder)!r}); "
-        "print(model.get_nb_trainable_parameters())"
+        f"base = AutoModelForCausalLM.from_pretrained({json.dumps(base)}); "
+        f"model = PeftModel.from_pretrained(base, {json.dumps(str(folder))}); "
+        'print(sum(p.numel() for name, p in model.named_parameters() if "lora_" in name), "LoRA parameters")'
     )
-    return f"python -c {shlex.quote(code)}"
+    return f"{shlex.quote(sys.executable)} -c {shlex.quote(code)}"
 
 
 def _in_store(client: ServiceClient, user_id: str, version_id: str, store: Path | None) -> Path | None:

@@ -4,6 +4,8 @@ import base64
 import io
 import json
 import re
+import shlex
+import sys
 import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from matplotlib.image import imread
 
 from app.cli.examples import Answered, evenly, test_part
-from app.cli.figure import draw_search
+from app.cli.figure import draw_search, search_figure
 from app.cli.histories import History
 from app.cli.page import write_page
 from app.cli.published import Published, load_command
@@ -136,6 +138,22 @@ def test_the_picture_is_a_png_of_some_size_and_the_same_search_draws_the_same(
     assert draw_search(Search.of(job, trials), "anna") != picture
 
 
+def test_a_base_far_from_the_trials_stands_beyond_a_break_of_the_axis(
+    job: dict[str, Any], trials: list[dict[str, Any]]
+) -> None:
+    (panel,) = search_figure(Search.of(job, trials), "anna").axes
+    assert panel.get_xlim()[1] > 2.61
+    trials[0]["loss"] = 5.75
+    left, right = search_figure(Search.of(job, trials), "anna").axes
+    assert left.get_xlim()[1] < 3 < right.get_xlim()[0] < 5.75 < right.get_xlim()[1]
+
+
+def test_a_winner_that_is_the_default_lora_is_marked_as_both(job: dict[str, Any], trials: list[dict[str, Any]]) -> None:
+    marks = len(search_figure(Search.of(job, trials), "anna").axes[0].collections)
+    job["report"]["winner"]["trial"] = 1
+    assert len(search_figure(Search.of(job, trials), "anna").axes[0].collections) == marks + 1
+
+
 @pytest.mark.parametrize("kept", [1, 2])
 def test_a_search_of_hardly_any_trials_can_be_drawn(
     job: dict[str, Any], trials: list[dict[str, Any]], kept: int
@@ -162,9 +180,10 @@ def test_the_load_command_names_base_and_folder_and_is_one_shell_line(tmp_path: 
     folder.mkdir()
     (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "some/base"}))
     command = load_command(folder)
-    assert command.startswith("python -c ")
+    assert shlex.split(command)[:2] == [sys.executable, "-c"]
+    assert json.dumps(str(folder)) in shlex.split(command)[2]
+    assert 'from_pretrained("some/base")' in command
     assert "\n" not in command
-    assert "some/base" in command
 
 
 def test_an_archive_with_a_path_in_it_is_not_unpacked(tmp_path: Path) -> None:
