@@ -1,3 +1,5 @@
+"""The `milp` commands, run as a person runs them, against a real service."""
+
 from __future__ import annotations
 
 import json

@@ -1,3 +1,5 @@
+"""`milp demo` from a file of histories to its reports, and its end by Ctrl-C."""
+
 from __future__ import annotations
 
 import json

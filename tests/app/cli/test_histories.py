@@ -1,3 +1,5 @@
+"""History files: what is read, and what each wrong line is told."""
+
 from __future__ import annotations
 
 import json

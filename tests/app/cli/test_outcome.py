@@ -1,3 +1,5 @@
+"""A finished job's outcome in words and as a table on the terminal."""
+
 from __future__ import annotations
 
 import io

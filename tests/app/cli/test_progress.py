@@ -1,3 +1,5 @@
+"""Live progress of jobs, with and without a terminal."""
+
 from __future__ import annotations
 
 import io

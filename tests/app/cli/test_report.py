@@ -1,3 +1,5 @@
+"""The report's page, picture, example queries and load command, from a job as the API gives it."""
+
 from __future__ import annotations
 
 import base64

@@ -1,3 +1,5 @@
+"""Signals that ask the command line to end."""
+
 from __future__ import annotations
 
 import signal

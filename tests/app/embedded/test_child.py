@@ -1,3 +1,5 @@
+"""Child processes: how they are stopped, and what is told of one that ended."""
+
 from __future__ import annotations
 
 import os

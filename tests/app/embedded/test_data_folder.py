@@ -1,3 +1,5 @@
+"""The lock that keeps two services out of one data folder."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""The kernel's tie between a parent and its children."""
+
 from __future__ import annotations
 
 import os

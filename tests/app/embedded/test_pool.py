@@ -1,3 +1,5 @@
+"""How many pool processes the embedded worker gets."""
+
 from __future__ import annotations
 
 from pathlib import Path

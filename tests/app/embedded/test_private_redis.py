@@ -1,3 +1,5 @@
+"""The private Redis: who may reach it, what it keeps, how it fails."""
+
 from __future__ import annotations
 
 import os

@@ -1,3 +1,5 @@
+"""`milp up` for real: started, stopped, killed, refused; no process may be left behind."""
+
 from __future__ import annotations
 
 import os
