@@ -72,7 +72,7 @@ def print_table(rows: list[Row]) -> None:
 
 def main() -> None:
     quick = os.environ.get("QUICK") == "1"
-    trials, seeds = (17, 1) if quick else (25, 3)
+    trials, seeds = (17, 1) if quick else (25, 8)
     rows = []
     for method in ("random", *SURROGATES):
         for seed in range(seeds):
