@@ -1,6 +1,6 @@
 """How well stacks answer held-out samples: loss of the true response, and scores of the greedy one.
 
-All stacks are scored on the same samples in the same batches. Must not know trials, splits or gates.
+All stacks are scored on the same samples, in one group or in lanes (engine.lanes). Must not know trials or gates.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from engine.decoding import Row, generate
 from engine.errors import TrainingStoppedError
 from engine.grouped import Route
 from engine.history import Sample
+from engine.lanes import spread
 from engine.metrics import persona_f1, persona_words, rouge_1, rouge_l
 from engine.prompts import Message, messages_for
 from engine.stack import Stack
@@ -79,11 +80,15 @@ def evaluate_stacks(
     ]
     limit = min(max_sequence_tokens, base.context_length)
     examples = [encode_example(base.format, p, s.response, limit) for p, s in zip(prompts, samples, strict=True)]
-    placed = [None if stack is None else stack.to(device=base.device, dtype=base.dtype) for stack in stacks]
-    losses = _losses(base, placed, examples, should_stop)
-    responses = _responses(base, placed, prompts, max_new_tokens, should_stop)
     persona = persona_words([profile, *(text for s in train for text in (s.query, s.response))])
-    return [_score(loss, answers, samples, persona) for loss, answers in zip(losses, responses, strict=True)]
+
+    def work(group: Sequence[Stack | None], should_stop: Callable[[], bool]) -> list[Evaluation]:
+        placed = [None if stack is None else stack.to(device=base.device, dtype=base.dtype) for stack in group]
+        losses = _losses(base, placed, examples, should_stop)
+        responses = _responses(base, placed, prompts, max_new_tokens, should_stop)
+        return [_score(loss, answers, samples, persona) for loss, answers in zip(losses, responses, strict=True)]
+
+    return spread(base, stacks, work, should_stop)
 
 
 @torch.inference_mode()

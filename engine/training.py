@@ -1,7 +1,7 @@
 """Training many candidates at once on the one frozen base.
 
-All candidates see the same batches; each has its own parameters, loss, clipping and learning rate, so that what a
-candidate learns does not depend on its company (MiLP, section 3.4: AdamW, linear warm-up, loss on response tokens).
+All candidates of a user see the same batches; each has its own parameters, loss, clipping and learning rate, so that
+what it learns does not depend on its company (MiLP, section 3.4: AdamW, linear warm-up, loss on response tokens).
 Must not know the search, trials or stores.
 """
 
@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from engine.configuration import Configuration
 from engine.errors import TrainingStoppedError
 from engine.grouped import Route
 from engine.history import Sample, profile_samples
+from engine.lanes import spread
 from engine.prompts import messages_for
 from engine.stack import Stack, active_projections
 
@@ -87,19 +89,50 @@ def train_candidates(
     should_stop: Callable[[], bool] = lambda: False,
     on_step: Callable[[int, int], None] | None = None,
 ) -> list[TrainedCandidate]:
-    """Train every candidate on the same history, side by side.
+    """Train every candidate on the same history, in one group or in lanes, as suits the device (engine.lanes).
 
     Args:
         train: the train part of one user's history; facts of `profile` are learned with it.
         order_seed: draws the batches; the same for all trials of a job.
         should_stop: asked before every step.
-        on_step: called after every step with (steps done, steps in all).
+        on_step: called after every step with (candidate-steps done, candidate-steps in all), one call at a time.
 
     Returns:
         One result per candidate, in their order; the base itself (no active layer) is an empty stack.
 
     Raises:
         TrainingStoppedError: `should_stop` said so; nothing is returned.
+    """
+    count = sum(not candidate.configuration.is_base for candidate in candidates)
+    lock, done = Lock(), 0
+
+    def note(group: int, steps: int) -> None:
+        nonlocal done
+        with lock:
+            done += group
+            if on_step is not None:
+                on_step(done, steps * count)
+
+    def work(group: Sequence[Candidate], should_stop: Callable[[], bool]) -> list[TrainedCandidate]:
+        return train_group(base, group, train, settings, profile, order_seed, should_stop, note)
+
+    return spread(base, candidates, work, should_stop)
+
+
+def train_group(
+    base: Base,
+    candidates: Sequence[Candidate],
+    train: Sequence[Sample],
+    settings: TrainingSettings,
+    profile: str,
+    order_seed: int,
+    should_stop: Callable[[], bool],
+    on_step: Callable[[int, int], None],
+) -> list[TrainedCandidate]:
+    """Train candidates in one batch: one forward and backward of the base over all of them. See `train_candidates`.
+
+    Args:
+        on_step: called after every step with (candidates in the group, steps in all).
     """
     started = time.perf_counter()
     learners = [_Learner(c, *_initial_parameters(base, c)) for c in candidates]
@@ -114,8 +147,7 @@ def train_candidates(
             break
         _set_rate(optimizer, settings, step, len(batches))
         _train_step(base, running, pad(examples, base.pad_id, base.device), optimizer, settings)
-        if on_step is not None:
-            on_step(step + 1, len(batches))
+        on_step(len(active), len(batches))
     seconds = time.perf_counter() - started
     return [_result(learner, base, seconds / len(learners)) for learner in learners]
 

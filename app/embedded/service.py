@@ -24,7 +24,6 @@ from typing import Self
 from app.embedded.child import Child
 from app.embedded.data_folder import DataFolderLock
 from app.embedded.errors import EmbeddedError, PartFailedError, PortInUseError
-from app.embedded.pool import available_cores, pool_processes
 from app.embedded.private_redis import PrivateRedis
 from app.errors import ServiceError
 from app.settings import Settings
@@ -122,13 +121,12 @@ class EmbeddedService:
         self.settings = self.settings.model_copy(update={k: v for k, v in update.items() if v is not None})
 
     def _start_worker(self, log: Path, environment: dict[str, str]) -> Child:
-        processes = pool_processes(self.settings)
-        celery = ["-A", "workers.celery_app", "worker", "--pool=prefork", f"--concurrency={processes}"]
+        celery = ["-A", "workers.celery_app", "worker", "--pool=prefork", "--concurrency=1"]
         quiet = ["--without-gossip", "--without-mingle", f"--loglevel={self.settings.log_level}"]
         child = Child(
             "worker",
             [sys.executable, "-m", "celery", *celery, *quiet],
-            environment=environment | ({"MILP_TORCH_THREADS": str(available_cores() // 2)} if processes > 1 else {}),
+            environment=environment,
             log=log,
             grace_seconds=_WORKER_GRACE_SECONDS,
         )

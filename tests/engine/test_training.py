@@ -18,7 +18,14 @@ from engine.errors import TrainingStoppedError
 from engine.grouped import Route
 from engine.history import Sample
 from engine.prompts import messages_for
-from engine.training import Candidate, TrainedCandidate, TrainingSettings, response_losses, train_candidates
+from engine.training import (
+    Candidate,
+    TrainedCandidate,
+    TrainingSettings,
+    response_losses,
+    train_candidates,
+    train_group,
+)
 
 SETTINGS = TrainingSettings(
     learning_rate=2e-3,
@@ -51,6 +58,11 @@ COMPANY = [
 ]
 
 
+def in_one_batch(base: Base, candidates: Sequence[Candidate], history: Sequence[Sample]) -> list[TrainedCandidate]:
+    """Trained side by side in one batch, as on an accelerator; a CPU would choose lanes."""
+    return train_group(base, candidates, history, SETTINGS, "", 0, lambda: False, lambda *_: None)
+
+
 def assert_same_weights(first: TrainedCandidate, second: TrainedCandidate) -> None:
     assert first.stack is not None
     assert second.stack is not None
@@ -65,7 +77,7 @@ def test_a_candidate_ends_with_the_same_weights_alone_and_among_seven_others(
 ) -> None:
     base = tiny_base(family)
     alone = train_candidates(base, [CANDIDATE], HISTORY, SETTINGS)[0]
-    among = train_candidates(base, [*COMPANY[:3], CANDIDATE, *COMPANY[3:]], HISTORY, SETTINGS)[3]
+    among = in_one_batch(base, [*COMPANY[:3], CANDIDATE, *COMPANY[3:]], HISTORY)[3]
 
     assert alone.steps == 8
     assert alone.stack is not None
@@ -77,7 +89,7 @@ def test_on_the_trained_base_a_candidate_ends_the_same_alone_and_in_company(smal
     candidate = Candidate("mine", Configuration((False,) * 6 + (True,) * 6, 2, 8), seed=3)
     company = [Candidate("other", Configuration((True,) * 12, 1, 16), seed=4)]
     alone = train_candidates(small_base, [candidate], HISTORY[:8], SETTINGS)[0]
-    among = train_candidates(small_base, [*company, candidate], HISTORY[:8], SETTINGS)[1]
+    among = in_one_batch(small_base, [*company, candidate], HISTORY[:8])[1]
 
     assert_same_weights(alone, among)
 
@@ -85,7 +97,7 @@ def test_on_the_trained_base_a_candidate_ends_the_same_alone_and_in_company(smal
 def test_user_b_after_user_a_equals_user_b_alone(tiny_base: Callable[[str], Base]) -> None:
     base = tiny_base("llama")
     alone = train_candidates(base, [CANDIDATE], OTHER_HISTORY, SETTINGS)[0]
-    train_candidates(base, [CANDIDATE, *COMPANY], HISTORY, SETTINGS)
+    in_one_batch(base, [CANDIDATE, *COMPANY], HISTORY)
     after = train_candidates(base, [CANDIDATE], OTHER_HISTORY, SETTINGS)[0]
 
     assert after.losses == alone.losses
@@ -128,8 +140,11 @@ def test_a_diverging_candidate_fails_with_a_reason_and_the_others_go_on(tiny_bas
     poisoned = Candidate("poisoned", Configuration((True, True, True), 1, 8), seed=5)
     alone = train_candidates(base, [CANDIDATE], HISTORY, SETTINGS)[0]
 
-    def poison(done: int, _total: int) -> None:
-        if done == 3:
+    steps: list[int] = []
+
+    def poison(group: int, _total: int) -> None:
+        steps.append(group)
+        if len(steps) == 3:
             for parameter in seen:
                 parameter.data.fill_(math.nan)
 
@@ -144,7 +159,7 @@ def test_a_diverging_candidate_fails_with_a_reason_and_the_others_go_on(tiny_bas
             return a, b
 
         patch.setattr(training, "_initial_parameters", remember)
-        failed, healthy = train_candidates(base, [poisoned, CANDIDATE], HISTORY, SETTINGS, on_step=poison)
+        failed, healthy = train_group(base, [poisoned, CANDIDATE], HISTORY, SETTINGS, "", 0, lambda: False, poison)
 
     assert failed.stack is None
     assert "diverged" in str(failed.error)
@@ -212,8 +227,6 @@ def test_a_sample_over_the_limit_keeps_the_end_of_the_query_and_the_beginning_of
 def test_all_candidates_see_the_same_batches(tiny_base: Callable[[str], Base]) -> None:
     base = tiny_base("llama")
     configuration = Configuration((True, True, True), 1, 8)
-    results: Sequence[TrainedCandidate] = train_candidates(
-        base, [Candidate("a", configuration, 1), Candidate("b", configuration, 1)], HISTORY, SETTINGS
-    )
+    results = in_one_batch(base, [Candidate("a", configuration, 1), Candidate("b", configuration, 1)], HISTORY)
 
     assert results[0].losses == pytest.approx(results[1].losses, abs=1e-5)

@@ -1,0 +1,55 @@
+"""How work on several stacks is spread over the hardware: side by side in one batch, or in lanes of one thread each.
+
+An accelerator wants all candidates in one batch: it is bound by launches. A CPU is bound by arithmetic, where a batch
+of many candidates gains nothing; one thread per core, each with a candidate of its own, beats all cores sharing one
+(benchmarks/README.md), and holds fewer activations. Must not know what the work is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+from engine.base import Base
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def spread(
+    base: Base,
+    items: Sequence[Item],
+    work: Callable[[Sequence[Item], Callable[[], bool]], list[Result]],
+    should_stop: Callable[[], bool],
+) -> list[Result]:
+    """Results of `work` for every item, in the items' order.
+
+    `work` takes a group of items and a `should_stop`, and gives one result per item. On a CPU it is called item by
+    item, from as many threads as torch may use; elsewhere once, with all items. If one call fails, the others are told
+    to stop, and that failure is raised.
+    """
+    if base.device.type != "cpu" or not items:
+        return work(items, should_stop)
+    threads = torch.get_num_threads()
+    if threads == 1 or len(items) == 1:
+        return [result for item in items for result in work([item], should_stop)]
+    failures: list[BaseException] = []
+
+    def lane(item: Item) -> list[Result]:
+        try:
+            return [] if failures else work([item], lambda: bool(failures) or should_stop())
+        except BaseException as error:
+            failures.append(error)
+            return []
+
+    try:
+        with ThreadPoolExecutor(min(threads, len(items)), initializer=torch.set_num_threads, initargs=(1,)) as lanes:
+            results = [result for done in lanes.map(lane, items) for result in done]
+    finally:
+        torch.set_num_threads(threads)
+    if failures:
+        raise failures[0]
+    return results
