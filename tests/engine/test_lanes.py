@@ -19,7 +19,7 @@ from tests.engine.test_training import CANDIDATE, COMPANY, HISTORY, SETTINGS, as
 
 
 @pytest.fixture
-def two_threads(tiny_base: Callable[[str], Base], small_base: Base) -> Iterator[None]:  # noqa: ARG001
+def two_threads(tiny_base: Callable[[str], Base], small_base: Base) -> Iterator[None]:
     tiny_base("llama")  # loading a base sets the threads, so it comes first
     before = torch.get_num_threads()
     torch.set_num_threads(2)
