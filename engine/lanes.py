@@ -7,6 +7,8 @@ of many candidates gains nothing; one thread per core, each with a candidate of 
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -50,6 +52,15 @@ def spread(
             results = [result for done in lanes.map(lane, items) for result in done]
     finally:
         torch.set_num_threads(threads)
+        _return_freed_memory()
     if failures:
         raise failures[0]
     return results
+
+
+def _return_freed_memory() -> None:
+    """Hand what the lanes freed back to the system: glibc keeps it, in pieces that the next shapes do not fit into."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
+        if trim is not None:
+            trim(0)
