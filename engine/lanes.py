@@ -1,4 +1,4 @@
-"""How work on several stacks is spread over the hardware: side by side in one batch, or in lanes of one thread each.
+"""How work on several stacks is spread over the hardware: side by side in one batch, or in lanes that share the cores.
 
 An accelerator wants all candidates in one batch: it is bound by launches. A CPU is bound by arithmetic, where a batch
 of many candidates gains nothing; one thread per core, each with a candidate of its own, beats all cores sharing one
@@ -30,8 +30,8 @@ def spread(
     """Results of `work` for every item, in the items' order.
 
     `work` takes a group of items and a `should_stop`, and gives one result per item. On a CPU it is called item by
-    item, from as many threads as torch may use; elsewhere once, with all items. If one call fails, the others are told
-    to stop, and that failure is raised.
+    item, in lanes among which torch's threads are shared out; elsewhere once, with all items. If one call fails, the
+    others are told to stop, and that failure is raised.
     """
     if base.device.type != "cpu" or not items:
         return work(items, should_stop)
@@ -48,8 +48,10 @@ def spread(
             return []
 
     try:
-        with ThreadPoolExecutor(min(threads, len(items)), initializer=torch.set_num_threads, initargs=(1,)) as lanes:
-            results = [result for done in lanes.map(lane, items) for result in done]
+        lanes = min(threads, len(items))
+        share = threads // lanes
+        with ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(share,)) as pool:
+            results = [result for done in pool.map(lane, items) for result in done]
     finally:
         torch.set_num_threads(threads)
         _return_freed_memory()
