@@ -63,8 +63,9 @@ TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.planning: (_WORKING - {JobStatus.planning}) | _ENDS | {JobStatus.paused},
     JobStatus.evaluating: (_WORKING - {JobStatus.evaluating}) | _ENDS | {JobStatus.paused},
     JobStatus.publishing: _ENDS | {JobStatus.paused, JobStatus.succeeded},
-    # A step that was running when the job was paused may still finish; the job stays paused until resumed.
-    JobStatus.paused: _ENDS | {JobStatus.queued, JobStatus.succeeded},
+    # A step that was running when the job was paused may still finish; the job stays paused until resumed, and goes
+    # straight back to work if the step is still running then.
+    JobStatus.paused: _WORKING | _ENDS | {JobStatus.queued, JobStatus.succeeded},
     JobStatus.succeeded: frozenset(),
     JobStatus.failed: frozenset(),
     JobStatus.cancelled: frozenset(),

@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 
 from app.errors import InvalidTransitionError, JobNotFoundError
 from app.job_options import ResolvedOptions
-from app.job_states import JobStatus, StepKind, StepState, TrialState, may_follow
+from app.job_states import STATUS_OF_STEP, JobStatus, StepKind, StepState, TrialState, may_follow
 from app.repositories import events
 from app.repositories.paging import Page, page
 from app.repositories.users import lock_user
@@ -146,12 +146,15 @@ def pause_job(session: Session, job: Job) -> None:
 
 
 def resume_job(session: Session, job: Job) -> None:
-    """Go on with a paused job: its waiting steps are due at once.
+    """Go on with a paused job: its waiting steps are due at once, and a step still at work says what the job is doing.
 
     Raises:
         InvalidTransitionError: the job is not paused.
     """
-    set_status(session, job, JobStatus.queued)
+    lock_job(session, job)
+    claimed = select(Step).where(Step.job_id == job.id, Step.state == StepState.claimed).limit(1)
+    at_work = session.exec(claimed).one_or_none() if job.status == JobStatus.paused else None
+    set_status(session, job, JobStatus.queued if at_work is None else STATUS_OF_STEP[at_work.kind])
     session.exec(
         update(Step)
         .where(col(Step.job_id) == job.id, col(Step.state) == StepState.ready)

@@ -12,7 +12,7 @@ from sqlmodel import Session, select
 
 from app.database import Database
 from app.errors import JobNotFoundError
-from app.job_states import JobStatus, StepKind, StepState, TrialState
+from app.job_states import STATUS_OF_STEP, JobStatus, StepKind, StepState, TrialState
 from app.repositories import events, jobs, steps, trials, users
 from app.tables import Job, Step, now
 from tests.support.records import add_job, add_trials
@@ -220,6 +220,25 @@ def test_a_step_at_work_finishes_while_its_job_is_paused_and_the_job_stays_pause
     assert due(database) == []
     change(database, job, jobs.resume_job)
     assert len(due(database)) == 1
+
+
+@pytest.mark.parametrize("kind", StepKind)
+def test_a_job_resumed_while_a_step_is_at_work_says_what_it_does_and_can_end_well(
+    database: Database, kind: StepKind
+) -> None:
+    job, step_id = new_job(database)
+    with database.write() as session:
+        session.get_one(Step, step_id).kind = kind
+    held = claim(database, step_id)
+    assert held is not None
+    change(database, job, jobs.pause_job)
+    change(database, job, jobs.resume_job)
+    assert job_now(database, job).status is STATUS_OF_STEP[kind]
+    with database.write() as session:
+        present = steps.finish(session, held)
+        if kind is StepKind.publish:
+            jobs.set_status(session, present, JobStatus.succeeded)
+    assert step_now(database, step_id).state is StepState.done
 
 
 def test_a_paused_jobs_silent_worker_loses_its_step_too(database: Database) -> None:
