@@ -11,6 +11,7 @@ from adapters_store.errors import AdapterCorruptError, AdapterNotFoundError, Sto
 from app.errors import HistoryTooShortError as HistoryTooShort
 from app.errors import ServiceError, StoreFailedError, UnavailableError
 from engine.errors import BaseModelError, EngineError, HistoryTooShortError, StackMismatchError
+from workers.search.errors import SurrogateUnavailableError
 
 
 class StepFailedError(Exception):
@@ -43,6 +44,8 @@ def classify(error: Exception) -> Failure:
             return Failure("base_model_unusable", f"{error} Then start the job again.")
         case AdapterCorruptError() | AdapterNotFoundError() | StackMismatchError():
             return Failure("trial_unusable", f"A trained trial cannot be read back: {error} Start the job again.")
+        case SurrogateUnavailableError():
+            return Failure("surrogate_unavailable", f"{error}. Then start the job again.")
         case StoreError():
             return Failure(StoreFailedError.code, str(error), retry=True)
         case EngineError():

@@ -14,6 +14,7 @@ from engine.errors import (
     UnknownArchitectureError,
 )
 from workers.failures import StepFailedError, classify
+from workers.search.errors import SurrogateUnavailableError
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,7 @@ from workers.failures import StepFailedError, classify
         (StackMismatchError("other shapes."), "trial_unusable", False),
         (AdapterCorruptError("cut short."), "trial_unusable", False),
         (AdapterNotFoundError("gone."), "trial_unusable", False),
+        (SurrogateUnavailableError("needs JAX"), "surrogate_unavailable", False),
         (StoreError("disk full"), "store_unavailable", True),
         (EngineError("no such thing"), "engine_failed", False),
         (DatabaseAwayError("gone"), "database_unavailable", True),
@@ -48,6 +50,11 @@ def test_an_accelerator_out_of_memory_is_told_as_such() -> None:
     failure = classify(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB at 0x7f"))
     assert failure.code == "out_of_memory"
     assert "MILP_TRIALS_PER_STEP" in failure.detail
+
+
+def test_a_surrogate_that_is_not_installed_is_told_with_what_to_install() -> None:
+    failure = classify(SurrogateUnavailableError("it needs JAX: install 'milp-serve[fully-bayesian]'"))
+    assert "milp-serve[fully-bayesian]" in failure.detail
 
 
 def test_what_nobody_foresaw_tells_the_user_nothing_of_our_insides() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from workers.search.errors import SurrogateUnavailableError
 from workers.search.libraries import (
     EnsembleMapSaasSingleTaskGP,
     ExactMarginalLogLikelihood,
@@ -42,10 +43,6 @@ OUTER_FENCE = 3.0
 
 class SurrogateFitError(Exception):
     """The surrogate's hyperparameters could not be fitted to these observations."""
-
-
-class SurrogateUnavailableError(Exception):
-    """The surrogate needs a package that is not installed."""
 
 
 class Objectives:
