@@ -64,7 +64,11 @@ class Importer:
             # Counted before each of them is looked at.
             self._check_count(len(raw["samples"]))
         if isinstance(raw, dict) and "messages" in raw:
-            return self._checked(Import(list(_chat_samples(_validated(ChatLineIn, raw, ""), ""))), "samples")
+            samples = _chat_samples(_validated(ChatLineIn, raw, ""), "")
+            self._check_count(len(samples))
+            for sample in samples:
+                self._check_sample(sample, "messages")
+            return self._checked(Import(samples), "samples")
         given = _validated(HistoryIn, raw, "")
         samples = [Sample(s.query, s.response, s.time, s.kind) for s in given.samples]
         for index, sample in enumerate(samples):

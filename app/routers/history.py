@@ -17,7 +17,7 @@ from app.openapi import problems
 from app.repositories import history, users
 from app.routers.parameters import CursorParam, LimitParam, UserIdDep
 from app.schemas.common import Paged
-from app.schemas.history import HistoryAdded, HistoryErased, HistoryIn, HistoryUpload, SampleOut
+from app.schemas.history import ChatLineIn, HistoryAdded, HistoryErased, HistoryIn, HistoryUpload, SampleOut
 from app.state import ServicesDep
 
 router = APIRouter(tags=["history"])
@@ -28,7 +28,14 @@ _BODY = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": {"$ref": "#/components/schemas/HistoryIn"}},
+            "application/json": {
+                "schema": {
+                    "anyOf": [
+                        {"$ref": "#/components/schemas/HistoryIn"},
+                        {"$ref": "#/components/schemas/ChatLineIn"},
+                    ]
+                }
+            },
             _JSONL[0]: {
                 "schema": {"type": "string", "description": "a line a conversation (OpenAI chat), or a line a pair"}
             },
@@ -36,7 +43,7 @@ _BODY = {
         },
     }
 }
-BODY_SCHEMAS = (HistoryIn, HistoryUpload)
+BODY_SCHEMAS = (HistoryIn, ChatLineIn, HistoryUpload)
 """Read by hand, so FastAPI does not know them: `app.openapi` adds them to the document."""
 
 

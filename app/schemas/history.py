@@ -47,7 +47,10 @@ class ChatMessageIn(BaseModel):
 
 
 class ChatLineIn(BaseModel):
-    """One line of OpenAI chat JSONL: a conversation. Each user turn with the assistant's next is a sample."""
+    """A conversation in OpenAI's chat format, as a line of JSONL or a whole JSON body.
+
+    Each user turn with the assistant's next is a sample.
+    """
 
     messages: list[ChatMessageIn]
     time: Time | None = None

@@ -104,3 +104,11 @@ def test_the_document_is_made_without_loading_anything_heavy() -> None:
     )
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_a_history_may_come_as_samples_or_as_one_conversation(document: dict[str, Any]) -> None:
+    body = document["paths"]["/v1/users/{user_id}/history"]["post"]["requestBody"]["content"]["application/json"]
+    named = [choice["$ref"].rsplit("/", 1)[1] for choice in body["schema"]["anyOf"]]
+    schemas = document["components"]["schemas"]
+    assert [schemas[name]["required"] for name in named] == [["samples"], ["messages"]]
+    assert "ChatMessageIn" in schemas
