@@ -29,12 +29,27 @@ def import_file(client: ServiceClient, file: Path, names: Sequence[str], persona
 
 
 def send(client: ServiceClient, history: histories.History, **job: Any) -> Json:
-    """Send one history in as many requests as it takes; only the last may start a job. Returns counts over all."""
+    """Send one history, in one request if it fits; else in several, of which only the last may start a job.
+
+    Returns:
+        The last answer, with the counts of all.
+
+    Raises:
+        CliError: refused or broken off; it says what was stored where earlier parts were.
+    """
     bodies = list(history.bodies())
     added = duplicates = 0
     for number, body in enumerate(bodies, 1):
         last = number == len(bodies)
-        answer = client.add_history(history.user_id, {**body, **(job if last else {"personalize": False})})
+        try:
+            answer = client.add_history(history.user_id, {**body, **(job if last else {"personalize": False})})
+        except CliError as error:
+            if number == 1:
+                raise
+            raise CliError(
+                f"{error} That was part {number} of {len(bodies)} of {history.user_id}; {added} samples were stored "
+                "before it. Sending the same again is safe: what is stored already is left out as a duplicate."
+            ) from error
         added += answer["added"]
         duplicates += answer["duplicates"]
     return {**answer, "added": added, "duplicates": duplicates}

@@ -13,8 +13,9 @@ from typing import Any
 
 from app.cli.errors import CliError
 
-_BODY_CHARACTERS = 4_000_000
-"""Roughly what one request carries; far below `max_body_bytes`, whatever the text is encoded to."""
+_BODY_BYTES = 30 * 2**20
+"""Most bytes of samples and profile in one request: a little below the `max_body_bytes` that a service has unless told
+otherwise. As large as can be, because the service stores a request's samples all or none."""
 _NAMES_SHOWN = 12
 
 
@@ -31,17 +32,18 @@ class History:
         return valid_user_id(self.name)
 
     def bodies(self) -> Iterator[dict[str, Any]]:
-        """The history as request bodies of bounded size; the first carries the profile."""
+        """The history as request bodies, one if it fits and as few as it takes if not; the first has the profile."""
         batch: list[dict[str, Any]] = []
-        size, first = 0, True
+        head: dict[str, Any] = {"profile": self.profile}
+        size = _encoded_bytes(head)
         for sample in self.samples:
-            length = len(sample["query"]) + len(sample["response"])
-            if batch and size + length > _BODY_CHARACTERS:
-                yield {"samples": batch, **({"profile": self.profile} if first else {})}
-                batch, size, first = [], 0, False
+            length = _encoded_bytes(sample) + 1
+            if batch and size + length > _BODY_BYTES:
+                yield {"samples": batch, **head}
+                batch, head, size = [], {}, 0
             batch.append(sample)
             size += length
-        yield {"samples": batch, **({"profile": self.profile} if first else {})}
+        yield {"samples": batch, **head}
 
 
 def valid_user_id(name: str) -> str:
@@ -105,6 +107,11 @@ def listed(names: Sequence[str]) -> str:
     """Names for a message, not too many."""
     shown = ", ".join(names[:_NAMES_SHOWN])
     return f"{shown} and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else shown
+
+
+def _encoded_bytes(value: dict[str, Any]) -> int:
+    """Bytes of an object in a request's JSON; a few more than are sent, for the spaces after its separators."""
+    return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

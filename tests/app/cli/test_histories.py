@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -108,12 +109,18 @@ def test_names_that_differ_only_in_refused_characters_stay_apart() -> None:
     assert len({valid_user_id(name) for name in ("u/anna", "u.anna", "u-anna", "u anna")}) == 4
 
 
-def test_a_long_history_goes_in_several_bodies_and_the_profile_only_in_the_first() -> None:
-    samples = [{"query": "q" * 1000, "response": str(i)} for i in range(9000)]
+def test_a_history_of_many_megabytes_is_one_request_and_so_stored_all_or_none() -> None:
+    samples = [{"query": "q" * 1400, "response": str(i)} for i in range(20_000)]
+    assert list(History("anna", "Likes tea.", samples).bodies()) == [{"samples": samples, "profile": "Likes tea."}]
+
+
+def test_what_no_request_can_carry_goes_in_several_and_the_profile_only_in_the_first() -> None:
+    samples = [{"query": "\N{EURO SIGN}" * 6000, "response": str(i)} for i in range(2000)]  # three bytes a character
     bodies = list(History("anna", "Likes tea.", samples).bodies())
     assert [sample for body in bodies for sample in body["samples"]] == samples
-    assert len(bodies) == 3
-    assert ["profile" in body for body in bodies] == [True, False, False]
+    assert ["profile" in body for body in bodies] == [True, False]
+    sizes = [len(httpx.Request("POST", "http://milp", json=body).content) for body in bodies]
+    assert max(sizes) <= 30 * 2**20
 
 
 def test_jsonl_that_names_no_user_is_told_from_histories(tmp_path: Path) -> None:
