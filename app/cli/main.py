@@ -36,6 +36,8 @@ class _Commands(TyperGroup):
             raise typer.Exit(_SIGNALLED[str(error)]) from None
         except (KeyboardInterrupt, typer.Exit, typer.Abort, BrokenPipeError):
             raise
+        except UnicodeEncodeError as error:
+            _fail(_unsendable(error, sys.argv[1:]))
         except Exception as error:
             if os.environ.get("MILP_LOG_LEVEL") == "debug" or type(error).__module__.startswith("typer"):
                 raise
@@ -46,6 +48,18 @@ class _Commands(TyperGroup):
 def _fail(line: str) -> None:
     typer.echo(f"milp: {line}", err=True)
     raise typer.Exit(1)
+
+
+def _unsendable(error: UnicodeEncodeError, arguments: list[str]) -> str:
+    """What to do about a text that cannot be encoded: an argument the terminal wrote in another encoding, or else.
+
+    Checked only once it has failed: a file's name may be any bytes, and is then still found.
+    """
+    for argument in arguments:
+        if any("\ud800" <= character <= "\udfff" for character in argument):
+            return f"The argument {argument!a} is not UTF-8. Write it from a terminal set to UTF-8 (LANG=C.UTF-8)."
+    wrong = ascii(error.object[error.start : error.end])
+    return f"A text holds {wrong}, which cannot be sent or printed as {error.encoding}. Take it out and try again."
 
 
 app = typer.Typer(

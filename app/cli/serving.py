@@ -36,6 +36,7 @@ class Service:
 def settings_with(**given: Any) -> Settings:
     """Settings of environment and .env, with what the command line gives on top."""
     from pydantic import ValidationError
+    from pydantic_settings import SettingsError
 
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})
@@ -43,6 +44,11 @@ def settings_with(**given: Any) -> Settings:
         wrong = error.errors()[0]
         name = "_".join(str(part) for part in wrong["loc"][:1]).upper()
         raise CliError(f"The setting MILP_{name} is wrong: {wrong['msg']}.") from None
+    except SettingsError:  # only of a setting that is itself JSON, of which there is this one
+        raise CliError(
+            "The setting MILP_API_KEYS is not JSON. Write an object of keys and their tenants, as in "
+            """MILP_API_KEYS='{"a-long-secret": "default"}', or leave it out for a service without keys."""
+        ) from None
 
 
 def client(url: str | None, api_key: str | None) -> ServiceClient:

@@ -174,6 +174,27 @@ def test_a_part_refused_after_others_says_what_was_stored_and_that_sending_again
     assert (again["added"], again["duplicates"], again["total"]) == (0, 4, 4)
 
 
+def test_an_argument_that_is_not_utf8_is_named_with_what_to_do(tmp_path: Path) -> None:
+    for arguments in (["ask", "anna", "caf\udce9"], ["status", "caf\udce9"]):
+        line = one_line(milp(*arguments, "--url", "http://127.0.0.1:9", folder=tmp_path))
+        assert line == (
+            r"milp: The argument 'caf\udce9' is not UTF-8. Write it from a terminal set to UTF-8 (LANG=C.UTF-8)."
+        )
+
+
+def test_half_a_character_in_a_history_is_named_with_what_to_do(tmp_path: Path) -> None:
+    file = tmp_path / "half.jsonl"
+    file.write_text(r'{"user_id": "anna", "samples": [{"query": "a \ud83d b", "response": "c"}]}')
+    line = one_line(milp("import", str(file), "--url", "http://127.0.0.1:9", folder=tmp_path))
+    assert line == r"milp: A text holds '\ud83d', which cannot be sent or printed as utf-8. Take it out and try again."
+
+
+def test_keys_that_are_not_json_are_refused_with_what_to_write(tmp_path: Path) -> None:
+    line = one_line(milp("users", folder=tmp_path, MILP_API_KEYS="secret"))
+    assert line.startswith("milp: The setting MILP_API_KEYS is not JSON. Write an object of keys and their tenants")
+    assert """MILP_API_KEYS='{"a-long-secret": "default"}'""" in line
+
+
 def test_a_mode_that_is_none_is_refused_in_one_line(service: EmbeddedService, histories: Path, tmp_path: Path) -> None:
     milp("import", str(histories), "--no-personalize", "--url", service.url, folder=tmp_path)
     assert "mode" in one_line(
