@@ -1,6 +1,7 @@
 """What jobs leave in the store: trained trials nobody needs any more, or a version nobody knows of.
 
-Failing here costs space, never a job: the next job to end tries again.
+Failing here costs space, never a job. Trials that a row names are tried again when the next job ends; those that none
+names are known only to the worker that trained them, and go when its step ends or with their user.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from app.job_states import FINAL, TrialState
 from app.repositories import trials as trial_rows
 from app.tables import Job, Trial
 from workers.context import Context
+from workers.failures import StepFailedError
 from workers.steps.outcome import Outcome
 from workers.steps.plan import Plan
 from workers.steps.report import choose_finalists
@@ -25,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 def clean_up(context: Context, job: Job, outcome: Outcome | None) -> None:
     """Called after every step: remove what its job needs no more, and, if it is over, what it and others left.
+
+    Raises nothing: what goes wrong is logged.
 
     Args:
         job: the step's job as it was before the step.
@@ -39,11 +43,14 @@ def clean_up(context: Context, job: Job, outcome: Outcome | None) -> None:
             return
         if outcome is not None:
             outcome.discard(context, job)
-        if present is None:
-            context.store.drop_trials(job.tenant_id, job.user_id, job.id)
+        # No row may name them: the job ended between their training and the end of their step.
+        context.store.drop_trials(job.tenant_id, job.user_id, job.id)
         drop_trials_of_ended_jobs(context)
     except (StoreError, DatabaseAwayError) as error:
         log.warning("leftovers_stay", job=job.id, reason=str(error))
+    except Exception as error:
+        # The step has ended and is recorded: whatever is wrong here must not look like a failure of it.
+        log.error("leftovers_stay", job=job.id, error=type(error).__name__, exc_info=error)
 
 
 def drop_dominated_trials(context: Context, job: Job) -> None:
@@ -59,7 +66,11 @@ def drop_dominated_trials(context: Context, job: Job) -> None:
         trials = trial_rows.trials_of(session, job.tenant_id, job.id)
     if not any(trial.artifact for trial in trials):
         return
-    finalists = choose_finalists(in_state(trials, TrialState.succeeded))
+    try:
+        finalists = choose_finalists(in_state(trials, TrialState.succeeded))
+    except StepFailedError:
+        # Without the base there is no winner. The publish step tells the user.
+        return
     keep = {*finalists.pareto, *(t.number for t in in_state(trials, TrialState.planned))}
     if finalists.default is not None:
         keep.add(finalists.default.number)
@@ -70,7 +81,7 @@ def drop_dominated_trials(context: Context, job: Job) -> None:
 
 
 def drop_trials_of_ended_jobs(context: Context) -> None:
-    """Remove the trained trials of every job that is over, also of those whose worker died right before doing so.
+    """Remove the trained trials that rows of jobs that are over name: their worker died right before doing so.
 
     Raises:
         StoreError, DatabaseAwayError: some are left.

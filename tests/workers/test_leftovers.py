@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from app.job_states import StepKind
+from collections.abc import Callable
+
+import pytest
+
+from app.job_states import JobStatus, StepKind, TrialState
+from app.repositories import jobs
 from app.repositories import trials as trial_rows
+from app.tables import Job, Step
 from tests.workers.helpers import (
     TENANT,
     add_job,
     add_person,
     assert_ended_well,
+    job_now,
     run_all,
     run_next,
     run_until,
     trials_now,
 )
 from workers.context import Context
+from workers.leftovers import clean_up
+from workers.runner import WORK, run_step
+from workers.steps.evaluate import evaluate
+from workers.steps.outcome import Outcome
+from workers.steps.plan import plan
 from workers.steps.report import choose_finalists
 
 
@@ -45,6 +57,60 @@ def test_only_trials_that_may_still_win_and_the_default_lora_stay_in_the_store(c
     run_all(context)
     assert_ended_well(context.database, job, trials=5)
     assert kept_in_store(context) == set()
+
+
+def test_a_job_cancelled_right_after_its_trials_were_stored_leaves_none(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_person(context.database)
+    job = add_job(context.database, context.settings)
+    step_id = run_until(context, StepKind.evaluate)
+
+    def evaluate_then_cancel(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]) -> Outcome:
+        outcome = evaluate(context, job, step, should_stop)
+        assert kept_in_store(context) == {1}
+        with context.database.write() as session:
+            jobs.cancel_job(session, jobs.get_job(session, TENANT, job.id))
+        return outcome
+
+    monkeypatch.setitem(WORK, StepKind.evaluate, evaluate_then_cancel)
+    assert run_step(context, step_id)
+    assert job_now(context.database, job).status is JobStatus.cancelled
+    assert kept_in_store(context) == set()
+
+
+def test_a_job_whose_base_has_no_finite_loss_fails_and_says_what_helps(context: Context) -> None:
+    add_person(context.database)
+    job = add_job(context.database, context.settings)
+    run_until(context, StepKind.evaluate)
+    assert run_next(context)
+    with context.database.write() as session:
+        base = trial_rows.trials_of(session, TENANT, job.id)[0]
+        base.state, base.loss, base.loss_se = TrialState.failed, None, None
+        session.add(base)
+    run_all(context)
+    ended = job_now(context.database, job)
+    assert ended.status is JobStatus.failed
+    assert ended.error is not None
+    assert ended.error["code"] == "base_failed"
+    assert "MILP_DTYPE=float32" in ended.error["detail"]
+    assert kept_in_store(context) == set()
+
+
+def test_trials_that_cannot_be_compared_cost_space_and_not_the_job(context: Context) -> None:
+    add_person(context.database)
+    job = add_job(context.database, context.settings)
+    run_until(context, StepKind.evaluate)
+    assert run_next(context)
+    with context.database.read() as session:
+        present, step = job_now(context.database, job), session.get_one(Step, run_until(context, StepKind.plan))
+    outcome = plan(context, present, step, lambda: False)
+    with context.database.write() as session:
+        trial = trial_rows.trials_of(session, TENANT, job.id)[1]
+        trial.loss_se = None
+        session.add(trial)
+    clean_up(context, present, outcome)
+    assert kept_in_store(context) == {1}
 
 
 def kept_in_store(context: Context) -> set[int]:

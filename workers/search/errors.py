@@ -1,4 +1,4 @@
-"""Errors of the search that its callers tell apart. Loads nothing heavy: the worker names them before torch is there."""
+"""Errors of the search that its callers tell apart. Loads nothing heavy: a worker can name them without torch."""
 
 from __future__ import annotations
 

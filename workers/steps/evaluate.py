@@ -63,7 +63,7 @@ class Evaluated:
             session.add(Step(tenant_id=job.tenant_id, job_id=job.id, kind=StepKind.plan, round=self.round + 1))
 
     def discard(self, context: Context, job: Job) -> None:
-        """Trained trials are dropped with their job's folder, by the runner."""
+        """Nothing of its own to remove: all trials of a job that is over are dropped together, by workers.leftovers."""
 
 
 def evaluate(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]) -> Evaluated:

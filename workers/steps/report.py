@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from app.job_states import TrialOrigin
 from app.tables import Trial
 from engine.metrics import bootstrap_interval
+from workers.failures import StepFailedError
 from workers.search.gate import GateDecision
 from workers.search.pareto import pareto_front
 from workers.search.winner import choose_winner
@@ -48,11 +49,15 @@ def choose_finalists(finished: Sequence[Trial]) -> Finalists:
     """The winner among the trials that succeeded, and those it is compared with.
 
     Raises:
-        ValueError: the base is not among them.
+        StepFailedError: the base is not among them, for its loss was not finite.
     """
     base = next((trial for trial in finished if trial.origin == TrialOrigin.base), None)
     if base is None:
-        raise ValueError("the base was not evaluated, so there is nothing to compare with")
+        raise StepFailedError(
+            "base_failed",
+            "The base model has no finite loss on the validation samples, so there is nothing to compare trials with. "
+            "Its numbers most likely overflow: set MILP_DTYPE=float32, then start the job again.",
+        )
     observations = [observation_of(trial) for trial in finished]
     winner = choose_winner(observations, observation_of(base))
     return Finalists(
