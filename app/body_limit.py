@@ -22,18 +22,20 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        announced = Headers(scope=scope).get("content-length", "")
-        seen = int(announced) if announced.isdecimal() else 0
+        length = Headers(scope=scope).get("content-length", "")
+        announced = int(length) if length.isdecimal() else 0
+        seen = 0
         too_large = BodyTooLargeError(
             f"At most {self._max_bytes} bytes are taken at once (MILP_MAX_BODY_BYTES). Send the history in parts."
         )
 
         async def limited() -> Message:
             nonlocal seen
-            if seen > self._max_bytes:
+            if max(announced, seen) > self._max_bytes:
                 raise too_large
             message = await receive()
-            if message["type"] == "http.request" and not announced:
+            # Counted even where a length was announced: of a chunked body that length is not true.
+            if message["type"] == "http.request":
                 seen += len(message.get("body", b""))
                 if seen > self._max_bytes:
                     raise too_large

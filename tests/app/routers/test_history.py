@@ -151,6 +151,9 @@ def test_too_large_a_body_is_refused_announced_or_not(api: TestClient, api_setti
     assert (announced.status_code, code_of(announced)) == (413, "body_too_large")
     streamed = api.post(PATH, content=(block for _ in range(count)), headers=headers)
     assert (streamed.status_code, code_of(streamed)) == (413, "body_too_large")
+    both = {**headers, "Content-Length": "2", "Transfer-Encoding": "chunked"}
+    understated = api.post(PATH, content=(block for _ in range(count)), headers=both)
+    assert (understated.status_code, code_of(understated)) == (413, "body_too_large")
 
 
 @pytest.mark.parametrize("user_id", ["a.b", "a%2Fb", "%2e%2e%2fetc", "-a", "a b", "a%0A", "a%00", "x" * 129, "ä"])
