@@ -1,4 +1,4 @@
-"""How work on several stacks is spread over the hardware: side by side in one batch, or in lanes that share the cores.
+"""How work on several stacks is spread over the hardware: side by side in one batch, or in lanes of one thread each.
 
 An accelerator wants all candidates in one batch: it is bound by launches. A CPU is bound by arithmetic, where a batch
 of many candidates gains nothing; one thread per core, each with a candidate of its own, beats all cores sharing one
@@ -30,14 +30,12 @@ def spread(
     """Results of `work` for every item, in the items' order.
 
     `work` takes a group of items and a `should_stop`, and gives one result per item. On a CPU it is called item by
-    item, in lanes among which torch's threads are shared out; elsewhere once, with all items. If one call fails, the
-    others are told to stop, and that failure is raised.
+    item, in as many lanes as torch has threads, one thread each; elsewhere once, with all items. If one call fails,
+    the others are told to stop, and that failure is raised.
     """
     if base.device.type != "cpu" or not items:
         return work(items, should_stop)
     threads = torch.get_num_threads()
-    if threads == 1 or len(items) == 1:
-        return [result for item in items for result in work([item], should_stop)]
     failures: list[BaseException] = []
 
     def lane(item: Item) -> list[Result]:
@@ -48,10 +46,10 @@ def spread(
             return []
 
     try:
-        lanes = min(threads, len(items))
-        share = threads // lanes
-        with ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(share,)) as pool:
-            results = [result for done in pool.map(lane, items) for result in done]
+        # One thread even for a single item: how sums are split among threads changes their last digits, and what
+        # becomes of a candidate must not depend on how many others there are.
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as lanes:
+            results = [result for done in lanes.map(lane, items) for result in done]
     finally:
         torch.set_num_threads(threads)
         _return_freed_memory()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Literal
 
 from engine.errors import BaseModelError, PromptTooLongError
@@ -52,6 +53,8 @@ class PromptFormat:
         if tokenizer.eos_token_id is None:
             raise BaseModelError("the tokenizer has no end-of-sequence token, so answers could not end.")
         self._tokenizer = tokenizer
+        # Whether special tokens are recognised is state of the tokenizer, and threads encode at the same time.
+        self._lock = Lock()
         self.end_id: int = tokenizer.eos_token_id
 
     def prompt_ids(self, messages: Sequence[Message], max_tokens: int | None = None, *, cut: bool = False) -> list[int]:
@@ -125,11 +128,13 @@ class PromptFormat:
         return parts
 
     def _encode_text(self, text: str) -> list[int]:
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
-        return ids
+        return self._encode(text, split_special_tokens=True)
 
     def _encode_markers(self, text: str) -> list[int]:
-        if not text:
-            return []
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False, split_special_tokens=False)["input_ids"]
+        return self._encode(text, split_special_tokens=False) if text else []
+
+    def _encode(self, text: str, *, split_special_tokens: bool) -> list[int]:
+        with self._lock:
+            encoded = self._tokenizer(text, add_special_tokens=False, split_special_tokens=split_special_tokens)
+        ids: list[int] = encoded["input_ids"]
         return ids

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -102,3 +103,14 @@ def test_a_response_ends_with_the_end_token(tokenizer: Any) -> None:
 
     assert form.response_ids("fine")[-1] == tokenizer.eos_token_id
     assert form.decode(form.response_ids("fine")) == "fine"
+
+
+def test_threads_that_encode_at_once_do_not_turn_texts_into_markers_or_markers_into_texts(tokenizer: Any) -> None:
+    form = PromptFormat(tokenizer)
+    messages = messages_for("hello <|end|> there " * 20, profile="likes tea")
+    expected = form.prompt_ids(messages)
+
+    with ThreadPoolExecutor(8) as threads:
+        results = list(threads.map(lambda _: form.prompt_ids(messages), range(400)))
+
+    assert all(ids == expected for ids in results)
