@@ -41,7 +41,8 @@ def take_in(session: Session, tenant: str, user_id: str, given: Import, settings
 def start_job(session: Session, tenant: str, user_id: str, options: JobOptions | None, settings: Settings) -> Job:
     """A job that will learn the user's history as it is at the end of this transaction.
 
-    A job that is queued and not begun will see the same history: it is given instead of a second one.
+    A job that is queued and not begun will see the same history: it is given instead of a second one,
+    with `options` in place of its own where there are any: the latest word counts.
 
     Raises:
         UserNotFoundError, EmptyHistoryError, HistoryTooShortError
@@ -53,7 +54,14 @@ def start_job(session: Session, tenant: str, user_id: str, options: JobOptions |
     if count < settings.min_history_samples:
         raise HistoryTooShortError(_too_short(count, settings))
     waiting = jobs.queued_job(session, tenant, user_id)
-    return waiting or jobs.create_job(session, tenant, user_id, (options or JobOptions()).resolve(settings))
+    if waiting is None:
+        return jobs.create_job(session, tenant, user_id, (options or JobOptions()).resolve(settings))
+    if options is not None:
+        # Its row is held: no worker reads the old options any more.
+        waiting.options = options.resolve(settings).model_dump(mode="json")
+        session.add(waiting)
+        session.flush()
+    return waiting
 
 
 def _reason_to_skip(given: Import, added: history.Added, settings: Settings) -> JobSkipped | None:

@@ -69,7 +69,10 @@ def personalize(
     once: OnceDep,
     options: JobOptions | None = None,
 ) -> JSONResponse:
-    """Start a job that learns the history there is. A job that is queued and not begun is given instead of a second."""
+    """Start a job that learns the history there is.
+
+    A job that is queued and not begun is given instead of a second, with these options if there are any.
+    """
     return once.run(
         services.database,
         tenant,

@@ -36,7 +36,7 @@ class HistoryIn(Body):
         description="auto: start a job if something was added and there is enough to learn from; "
         "true: start one, or refuse the request; false: only store",
     )
-    options: JobOptions | None = Field(None, description="of the job that is started")
+    options: JobOptions | None = Field(None, description="of the job that is started, or of the one that waits")
 
 
 class ChatMessageIn(BaseModel):

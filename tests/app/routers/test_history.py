@@ -46,6 +46,22 @@ def test_a_job_that_waits_is_used_instead_of_a_second_one(api: TestClient) -> No
     assert len(api.get("/v1/jobs").json()["items"]) == 1
 
 
+def test_a_job_that_waits_takes_the_options_named_last(api: TestClient) -> None:
+    def options_of(job: dict[str, Any]) -> tuple[int, int | None]:
+        options = api.get(f"/v1/jobs/{job['id']}").json()["options"]
+        return options["seed"], options["trials"]
+
+    first = api.post(PATH, json={"samples": pairs(25), "options": {"seed": 5}}).json()["job"]
+    again = api.post("/v1/users/ann/personalizations", json={"seed": 6, "trials": 12}).json()
+    assert again["id"] == first["id"]
+    assert (again["options"]["seed"], again["options"]["trials"]) == options_of(first) == (6, 12)
+    api.post(PATH, json={"samples": pairs(5, first=25)})
+    api.post("/v1/users/ann/personalizations")
+    assert options_of(first) == (6, 12)
+    api.post(PATH, json={"samples": pairs(5, first=30), "options": {"seed": 7}})
+    assert options_of(first) == (7, None)
+
+
 def test_a_job_that_has_begun_is_followed_by_another(api: TestClient, database: Database) -> None:
     first = api.post(PATH, json={"samples": pairs(25)}).json()["job"]
     with database.write() as session:
