@@ -79,6 +79,9 @@ User = Annotated[str, typer.Argument(help="The user's id.", metavar="USER")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of everything embedded (MILP_DATA_DIR).")]
 Trials = Annotated[int | None, typer.Option("--trials", min=2, max=1000, help="Most trials, the base's included.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, max=2**31 - 1, help="Replays a search exactly.")]
+SurrogateName = Annotated[
+    str | None, typer.Option("--surrogate", help="map_saas, ensemble_map_saas or fully_bayesian_saas.")
+]
 PresetName = Annotated[str | None, typer.Option("--preset", help="Search budget: quick, standard or paper.")]
 Mode = Annotated[str, typer.Option("--mode", help="auto, personalized, memory or base.")]
 
@@ -142,6 +145,7 @@ def personalize(
     trials: Trials = None,
     max_seconds: Annotated[float | None, typer.Option("--max-seconds", help="No new trials after that.")] = None,
     seed: Seed = None,
+    surrogate: SurrogateName = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Show progress until the job ends.")] = True,
     url: Url = None,
     api_key: Key = None,
@@ -149,7 +153,13 @@ def personalize(
     """Search and train this user's stack, with a progress bar."""
     from app.cli import commands, serving
 
-    options = {"preset": preset, "trials": trials, "max_seconds": max_seconds, "seed": seed}
+    options = {
+        "preset": preset,
+        "trials": trials,
+        "max_seconds": max_seconds,
+        "seed": seed,
+        "surrogate": surrogate,
+    }
     with serving.client(url, api_key) as client:
         commands.personalize(client, user, {k: v for k, v in options.items() if v is not None}, wait=wait)
 

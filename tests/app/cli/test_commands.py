@@ -195,6 +195,20 @@ def test_keys_that_are_not_json_are_refused_with_what_to_write(tmp_path: Path) -
     assert """MILP_API_KEYS='{"a-long-secret": "default"}'""" in line
 
 
+def test_the_surrogate_of_a_search_can_be_chosen(
+    service: EmbeddedService, client: ServiceClient, histories: Path, tmp_path: Path
+) -> None:
+    ada, bob = names(histories)
+    at = ["--url", service.url]
+    assert milp("import", str(histories), "--no-personalize", *at, folder=tmp_path).code == 0
+    ran = milp("personalize", ada, "--surrogate", "ensemble_map_saas", "--no-wait", *at, folder=tmp_path)
+    assert ran.code == 0, ran.err
+    (job,) = client.jobs(user_id=ada)
+    client.cancel(job["id"])
+    assert job["options"]["surrogate"] == "ensemble_map_saas"
+    assert "fully_bayesian_saas" in one_line(milp("personalize", bob, "--surrogate", "cubic", *at, folder=tmp_path))
+
+
 def test_a_mode_that_is_none_is_refused_in_one_line(service: EmbeddedService, histories: Path, tmp_path: Path) -> None:
     milp("import", str(histories), "--no-personalize", "--url", service.url, folder=tmp_path)
     assert "mode" in one_line(
