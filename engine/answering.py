@@ -66,10 +66,10 @@ class Answer:
             text = text[: min(cuts)]
             self._row.finish_reason = "stop"
         done = self._row.finish_reason is not None
-        # Held back while the answer goes on: half a character, and what may be the beginning of a stop text.
-        held = 0 if done else max((len(stop) for stop in self._stop), default=1) - 1
-        if not done and text.endswith("�"):
-            held = max(held, 1)
+        # Held back while the answer goes on: characters not yet whole (one mark for each of their bytes, with some
+        # tokenizers), and what may be the beginning of a stop text.
+        unsure = max((len(stop) for stop in self._stop), default=1) - 1
+        held = 0 if done else max(unsure, len(text) - len(text.rstrip("�")))
         piece = text[self._sent : len(text) - held]
         if piece:
             self._sent += len(piece)

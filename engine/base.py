@@ -133,7 +133,10 @@ def load_base(name: str, *, device: str = "auto", dtype: str = "auto", threads: 
         if config.model_type in _POSITIONS_AFTER_PADDING:
             config.is_decoder = True  # otherwise attention would look ahead
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=_dtype(dtype, where))
+        # Never pickle: it runs code, and the digest is over safetensors.
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, config=config, dtype=_dtype(dtype, where), use_safetensors=True
+        )
     except Exception as error:  # readers of configs, tokenizers and weights each raise kinds of their own
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BaseModelError(

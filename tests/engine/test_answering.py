@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from threading import Event, Thread
+from types import SimpleNamespace
 
 import pytest
+from tokenizers import decoders
 
-from engine.answering import AnsweringEngine
+from engine.answering import Answer, AnsweringEngine
 from engine.base import Base
 from engine.configuration import Configuration
 from engine.decoding import Row, generate
@@ -229,3 +231,19 @@ def test_a_failure_while_decoding_reaches_those_answers_and_the_engine_goes_on(
             engine.submit(messages_for("hi"), max_new_tokens=4).text()
 
     assert engine.submit(messages_for("hi"), max_new_tokens=4).text() == expected_text(small_base, "hi", None, 4)
+
+
+def test_a_character_spelled_in_bytes_is_streamed_once_it_is_whole() -> None:
+    # As Mistral's and Gemma's tokenizers decode: each byte of an unfinished character shows as one mark.
+    decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
+    tokens = ["a", *(f"<0x{byte:02X}>" for byte in "😀".encode()), "b"]
+    form = SimpleNamespace(decode=lambda ids: decoder.decode([tokens[i] for i in ids]))
+    row = Row([1], None, len(tokens))
+    answer = Answer(SimpleNamespace(format=form), row, [], lambda _: None)  # type: ignore[arg-type]
+
+    for i in range(len(tokens)):
+        row.tokens.append(i)
+        row.finish_reason = "length" if i == len(tokens) - 1 else None
+        answer._publish()
+
+    assert list(answer) == ["a", "😀", "b"]

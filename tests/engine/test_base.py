@@ -84,6 +84,15 @@ def test_a_folder_with_a_truncated_weight_file_is_refused(tmp_path: Path) -> Non
         load_base(str(folder))
 
 
+def test_weights_that_are_pickled_are_refused(tmp_path: Path) -> None:
+    folder = save_tiny_model("llama", tmp_path)
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+
+    with pytest.raises(BaseModelError, match="safetensors"):
+        load_base(str(folder))
+
+
 def test_an_architecture_without_known_feed_forward_layers_is_refused(tmp_path: Path) -> None:
     folder = save_tiny_model("llama", tmp_path)
     config = json.loads((folder / "config.json").read_text())
