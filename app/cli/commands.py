@@ -63,11 +63,12 @@ def personalize(client: ServiceClient, user_id: str, options: Json, *, wait: boo
         return
     console = console_for_tables()
     try:
-        ended = progress.follow(client, {user_id: job["id"]}, console)[user_id]
+        ended = progress.follow(client, {user_id: job["id"]}, console)
     except KeyboardInterrupt:
         _print(f"The job goes on. See it with: milp status {job['id']}")
         raise
-    for part in outcome_tables(user_id, ended, console.width):
+    progress.raise_failed(ended)
+    for part in outcome_tables(user_id, ended[user_id], console.width):
         console.print(part)
 
 

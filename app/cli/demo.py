@@ -49,7 +49,11 @@ def chosen_histories(data: Path | None, names: Sequence[str]) -> list[History]:
 
 
 def run(service: Service, chosen: Sequence[History], *, options: Json, out: Path) -> None:
-    """The whole demo. Jobs it started are cancelled if it does not come to its end."""
+    """The whole demo. Jobs it started are cancelled if it does not come to its end.
+
+    Raises:
+        CliError: a job did not succeed; those that did have been reported by then.
+    """
     console = console_for_tables()
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -63,12 +67,15 @@ def run(service: Service, chosen: Sequence[History], *, options: Json, out: Path
         for history in chosen:
             jobs[history.user_id] = _start(client, history, options, console)
         ended = progress.follow(client, jobs, console, service.check)
-    for history in chosen:
+    done = [history for history in chosen if progress.succeeded(ended[history.user_id])]
+    for history in done:
         service.check()
         _report(service, history, ended[history.user_id], out, console)
-    console.print()
-    again = "start the service again with `milp up`, then: " if service.ours else ""
-    _line(console, f"To talk to them, {again}milp chat {chosen[0].user_id}")
+    if done:
+        console.print()
+        again = "start the service again with `milp up`, then: " if service.ours else ""
+        _line(console, f"To talk to them, {again}milp chat {done[0].user_id}")
+    progress.raise_failed(ended)
 
 
 def _start(client: ServiceClient, history: History, options: Json, console: Console) -> str:

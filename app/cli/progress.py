@@ -39,10 +39,7 @@ def follow(
         check: called between two looks; raises when waiting has become pointless.
 
     Returns:
-        label -> the ended job.
-
-    Raises:
-        CliError: a job failed or was cancelled, once the others have ended.
+        label -> the ended job, however it ended.
     """
     ended: dict[str, Json] = {}
     display: _Display = Bars(console) if console.is_terminal else Lines(console)
@@ -58,11 +55,27 @@ def follow(
             if len(ended) == len(jobs):
                 break
             time.sleep(_POLL_SECONDS)
-    for label, job in ended.items():
-        if job["status"] != JobStatus.succeeded:
-            why = (job.get("error") or {}).get("detail", "no reason was given")
-            raise CliError(f"The job of {label} ({job['id']}) ended {job['status']}: {why}")
     return ended
+
+
+def succeeded(job: Json) -> bool:
+    return bool(job["status"] == JobStatus.succeeded)
+
+
+def raise_failed(ended: Mapping[str, Json]) -> None:
+    """To be called once what succeeded has been shown.
+
+    Raises:
+        CliError: some of these jobs failed or were cancelled; it says which and why.
+    """
+    failures = [
+        f"The job of {label} ({job['id']}) ended {job['status']}: "
+        + (job.get("error") or {}).get("detail", "no reason was given")
+        for label, job in ended.items()
+        if not succeeded(job)
+    ]
+    if failures:
+        raise CliError(" ".join(failures))
 
 
 def in_words(job: Json) -> str:

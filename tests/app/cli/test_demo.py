@@ -56,6 +56,34 @@ def test_the_demo_reports_on_each_user_of_a_file(
     assert loaded.stdout == f"{winner['parameters']} LoRA parameters\n", loaded.stderr
 
 
+def test_a_user_whose_job_fails_does_not_cost_the_others_their_reports(
+    service: EmbeddedService, client: ServiceClient, histories: Path, tmp_path: Path
+) -> None:
+    ada, bob = (json.loads(line)["user_id"] for line in histories.read_text().splitlines())
+    arguments = ["--data", str(histories), "--trials", "2", "--out", "report", "--url", service.url]
+    with subprocess.Popen(
+        [sys.executable, "-m", "app.cli.main", "demo", *arguments],
+        cwd=tmp_path,
+        env={name: value for name, value in os.environ.items() if not name.startswith("MILP_")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as demo:
+        assert demo.stdout is not None
+        said = ""
+        while f"{ada}: 24 samples imported" not in said:
+            line = demo.stdout.readline()
+            assert line, said
+            said += line
+        (job,) = client.jobs(user_id=ada)
+        client.cancel(job["id"])
+        rest = demo.communicate(timeout=240)[0]
+    assert demo.returncode == 1, rest
+    assert rest.splitlines()[-1] == f"milp: The job of {ada} ({job['id']}) ended cancelled: no reason was given"
+    assert [file.name for file in (tmp_path / "report").glob("*.html")] == [f"{bob}.html"]
+    assert f"milp chat {bob}" in rest
+
+
 def test_a_demo_leaves_the_version_active_that_was_active_before(
     service: EmbeddedService, client: ServiceClient, histories: Path, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from app.cli.client import ServiceClient
 from app.cli.errors import CliError
-from app.cli.progress import Bars, Lines, clock, follow, in_words
+from app.cli.progress import Bars, Lines, clock, follow, in_words, raise_failed, succeeded
 
 
 def running(done: int, left: float | None = 65.0, status: str = "evaluating") -> dict[str, Any]:
@@ -84,8 +84,11 @@ class Ending(ServiceClient):
 
 
 def test_a_failed_job_is_an_error_with_the_services_reason() -> None:
-    with Ending(a="succeeded", b="failed") as client, pytest.raises(CliError) as caught:
-        follow(client, {"anna": "a", "ben": "b"}, Written())
+    with Ending(a="succeeded", b="failed") as client:
+        ended = follow(client, {"anna": "a", "ben": "b"}, Written())
+    assert [succeeded(job) for job in ended.values()] == [True, False]
+    with pytest.raises(CliError) as caught:
+        raise_failed(ended)
     assert str(caught.value) == "The job of ben (b) ended failed: Five attempts failed."
 
 
@@ -94,7 +97,7 @@ def test_a_cancelled_job_is_an_error_too(client: ServiceClient) -> None:
     job_id = client.add_history("cancelled", {"samples": samples, "personalize": True})["job"]["id"]
     client.cancel(job_id)
     with pytest.raises(CliError, match="ended cancelled: no reason was given"):
-        follow(client, {"cancelled": job_id}, Written())
+        raise_failed(follow(client, {"cancelled": job_id}, Written()))
 
 
 def test_a_service_that_falls_apart_ends_the_waiting() -> None:
