@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sqlmodel import Session
@@ -91,6 +91,19 @@ def without_version(
     choice = _remembered(session, cache, user, conversation, memory_pairs)
     # Of whom nothing is known, the memory prompt is the base's: say so.
     return choice if choice.memory or user.profile.strip() else without_user(conversation)
+
+
+def shortened(choice: Choice, conversation: Sequence[Message]) -> Choice | None:
+    """The next shorter prompt of mode memory: a pair less, the least similar first; at last the conversation alone.
+
+    The reports' memory prompts are cut in the same order. None where nothing but the caller's own words is left.
+    """
+    if choice.memory:
+        first = 1 if choice.messages[0].role == "system" else 0
+        left = (*choice.messages[:first], *choice.messages[first + 2 :])
+        return replace(choice, messages=left, memory=choice.memory[1:])
+    alone = tuple(conversation)
+    return replace(choice, messages=alone) if choice.messages != alone else None
 
 
 def _remembered(

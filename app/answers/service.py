@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import structlog
 
 from adapters_store.errors import AdapterCorruptError, AdapterNotFoundError, StoreError
-from app.answers.choice import Choice, Mode, UsedMode, choose, without_user, without_version
+from app.answers.choice import Choice, Mode, UsedMode, choose, shortened, without_user, without_version
 from app.answers.memory import MemoryCache
 from app.answers.runtime import AnsweringRuntime, Loaded
 from app.database import Database
 from app.errors import AdapterUnusableError, ServiceError, StoreFailedError
 from app.metrics import Metrics
 from app.settings import Settings
-from engine.errors import StackMismatchError
+from engine.errors import PromptTooLongError, StackMismatchError
 from engine.history import Sample
 from engine.prompts import Message
 
@@ -93,7 +93,7 @@ class AnswerService:
         with self._database.read() as session:
             choice = choose(session, self._cache, tenant, user_id, conversation, mode, pairs)
         try:
-            return self._submit(loaded, choice, decoding, None)
+            return self._submit_fitting(loaded, choice, conversation, decoding, None)
         except (AdapterUnusableError, StoreFailedError) as error:
             if mode != "auto":
                 raise
@@ -101,12 +101,30 @@ class AnswerService:
             self._metrics.count_fallback(error.code)
             with self._database.read() as session:
                 choice = without_version(session, self._cache, tenant, user_id, conversation, pairs)
-            return self._submit(loaded, choice, decoding, error)
+            return self._submit_fitting(loaded, choice, conversation, decoding, error)
 
     def finished(self, started: Started) -> None:
         """Count an answer that has come to its end."""
         answer = started.answer
         self._metrics.count_answer(started.mode, answer.prompt_tokens, answer.completion_tokens)
+
+    def _submit_fitting(
+        self,
+        loaded: Loaded,
+        choice: Choice,
+        conversation: Sequence[Message],
+        decoding: Decoding,
+        warning: ServiceError | None,
+    ) -> Started:
+        """As much of what is remembered as the context holds: only the caller's own words can be too long."""
+        while True:
+            try:
+                return self._submit(loaded, choice, decoding, warning)
+            except PromptTooLongError:
+                shorter = shortened(choice, conversation)
+                if shorter is None:
+                    raise
+                choice = shorter
 
     def _submit(self, loaded: Loaded, choice: Choice, decoding: Decoding, warning: ServiceError | None) -> Started:
         version = choice.version

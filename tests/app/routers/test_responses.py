@@ -36,6 +36,24 @@ def test_the_memory_prompt_answers_while_there_is_no_version(answering: Service)
     assert body["usage"]["prompt_tokens"] > ask(answering, "memo", "question 3?", mode="base")["usage"]["prompt_tokens"]
 
 
+def test_pairs_that_do_not_fit_the_context_are_left_out_the_least_similar_first(answering: Service) -> None:
+    long = [{"query": f"question {number}", "response": "word " * 500} for number in range(10)]
+    learn(answering, "verbose", samples=long)
+    body = ask(answering, "verbose", "question 3?")
+    assert body["mode"] == "memory"
+    assert 0 < len(body["memory"]) < answering.settings.memory_pairs
+    assert body["memory"][-1]["query"] == "question 3"
+    assert body["usage"]["prompt_tokens"] > 500 * len(body["memory"])
+
+
+def test_a_query_that_fits_alone_is_answered_without_what_does_not(answering: Service) -> None:
+    learn(answering, "profiled", samples=[{"query": "question", "response": "word " * 1500}], profile="a b c d " * 490)
+    body = ask(answering, "profiled", "question?", mode="memory")
+    assert (body["mode"], body["memory"]) == ("memory", [])
+    alone = ask(answering, "profiled", "question?", mode="base")
+    assert (body["response"], body["usage"]) == (alone["response"], alone["usage"])
+
+
 def test_a_published_version_answers_from_the_next_request_on(answering: Service, small_base: Base) -> None:
     learn(answering, "fresh")
     before = ask(answering, "fresh", mode="base")
