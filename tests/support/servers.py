@@ -77,7 +77,7 @@ class RedisServer:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port = _free_port()
+        self._port = free_port()
         self.url = f"redis://127.0.0.1:{self._port}/0"
         command = [
             _redis_binary(),
@@ -166,7 +166,8 @@ def leashed(command: Sequence[str], death_signal: signal.Signals, user: str = "-
     return [sys.executable, "-S", str(_LEASH), str(os.getpid()), str(int(death_signal)), user, *command]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of the loopback that nothing listens on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
