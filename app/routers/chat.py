@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request, Response
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import ServerSentEvent
 
 from app import errors
 from app.answers.service import Decoding, Started
@@ -21,6 +21,7 @@ from app.answers.waiting import begun, pieces, whole_text
 from app.auth import TenantDep
 from app.openapi import problems
 from app.repositories import overview
+from app.routers.answer_stream import AnswerStream
 from app.routers.parameters import checked_user_id
 from app.routers.responses import ANSWER_PROBLEMS, gone, stream_problem, warning_headers
 from app.schemas.chat import ChatChoice, ChatIn, ChatMessage, ChatOut, ChatReply, ChatUsage, ModelList, ModelOut
@@ -56,7 +57,7 @@ async def complete(tenant: TenantDep, services: ServicesDep, body: ChatIn, reque
     reply = _Reply(services, started, body.model)
     if body.stream:
         with_usage = body.stream_options is not None and body.stream_options.include_usage
-        return EventSourceResponse(reply.stream(with_usage), headers=warning_headers(started), sep="\n")
+        return AnswerStream(started, reply.stream(with_usage), headers=warning_headers(started), sep="\n")
     text = await whole_text(services.answer_threads, started.answer, lambda: gone(request))
     return Response(reply.whole(text), 200, warning_headers(started), "application/json")
 

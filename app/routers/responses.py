@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import structlog
 from fastapi import APIRouter, Request, Response
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from sse_starlette import ServerSentEvent
 
 from app import errors
 from app.answers.service import Decoding, Started
@@ -15,6 +15,7 @@ from app.answers.waiting import begun, pieces, whole_text
 from app.auth import TenantDep
 from app.openapi import problems
 from app.problems import as_service_error, problem_body
+from app.routers.answer_stream import AnswerStream
 from app.routers.parameters import UserIdDep
 from app.schemas.responses import MemoryPair, ResponseIn, ResponseOut, ResponseWarning, Usage
 from app.state import Services, ServicesDep
@@ -56,7 +57,7 @@ async def respond(
     )
     headers = warning_headers(started)
     if body.stream:
-        return EventSourceResponse(_stream(services, started), headers=headers)
+        return AnswerStream(started, _stream(services, started), headers=headers)
     text = await whole_text(services.answer_threads, started.answer, lambda: gone(request))
     return Response(_finished(services, started, text), 200, headers, "application/json")
 

@@ -1,0 +1,35 @@
+"""The response that streams an answer's events, and ends the answer with itself. Knows no event's form."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.types import Receive, Scope, Send
+
+from app.answers.service import Started
+
+
+class AnswerStream(EventSourceResponse):
+    """Events of an answer, which is cancelled once nobody is left to read them.
+
+    A client may be gone before the first event is asked for: then the generator of events never begins, and nothing
+    within it can cancel the answer.
+    """
+
+    def __init__(
+        self,
+        started: Started,
+        events: AsyncIterator[ServerSentEvent],
+        *,
+        headers: Mapping[str, str],
+        sep: str | None = None,
+    ) -> None:
+        super().__init__(events, headers=headers, sep=sep)
+        self._answer = started.answer
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._answer.cancel()
