@@ -1,6 +1,6 @@
 """What can go wrong in the adapter store, as one tree. Each message says what to do.
 
-Must not know HTTP: `app.errors` maps these to status codes.
+Must not know HTTP: `app.problems` maps these to status codes.
 """
 
 from __future__ import annotations

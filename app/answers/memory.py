@@ -1,7 +1,8 @@
 """The memory prompt's retrievers, one a user, kept until the user's history changes.
 
-A retriever sees the train part only, the first 70 % in time order: what the reports test on is never shown to a
-model, in no mode.
+A retriever sees the first 70 % in time order of the history as it is at present: the train part of a job that would
+start now. So while a history stands as it was when a report was made, nothing that report tests on is shown. Once it
+has grown, the part grows with it, and may reach samples that an older report tested on.
 """
 
 from __future__ import annotations
