@@ -280,9 +280,12 @@ def test_an_event_is_never_seen_before_an_earlier_one(postgres_url: str) -> None
         events.append(first, job, "progress", {"writer": "first"})
         thread = threading.Thread(target=second_writer)
         thread.start()
-        with database.read() as session:
-            while thread.is_alive() and not session.connection().execute(waiting).scalar_one():
-                thread.join(0.01)
+        while thread.is_alive():
+            # A transaction of its own for each look: within one, PostgreSQL's activity view stands still.
+            with database.read() as session:
+                if session.connection().execute(waiting).scalar_one():
+                    break
+            thread.join(0.01)
         with database.read() as session:
             assert [event.kind for event in events.events_after(session, "t", job.id, 0, 10)] == ["status"]
     thread.join()
