@@ -36,10 +36,6 @@ class Stack:
     def parameters(self) -> int:
         return sum(t.numel() for t in (*self.a.values(), *self.b.values()))
 
-    @property
-    def nbytes(self) -> int:
-        return sum(t.numel() * t.element_size() for t in (*self.a.values(), *self.b.values()))
-
     def to(self, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Stack:
         """The same stack on another device or in another precision."""
         return Stack(
