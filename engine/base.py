@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from engine.attention import IMPLEMENTATION, Layout, Packed, laid_out
 from engine.errors import BaseModelError, UnknownArchitectureError
 from engine.grouped import Route, StackRouter
-from engine.projections import Projection, find_projections
+from engine.layers import LayerGate, Span
+from engine.projections import Projection, decoder_layers, find_projections
 from engine.prompts import PromptFormat
 
 _POSITIONS_AFTER_PADDING = {"roberta"}
@@ -50,12 +52,10 @@ class Base:
         self.context_length: int = _positions(config) - self.position_offset
         self.format = PromptFormat(tokenizer)
         self.end_ids = frozenset({self.format.end_id, *_generation_ends(model)})
-        self.pad_id: int = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self.format.end_id
         self._decoder: nn.Module = model.base_model  # type: ignore[assignment]
         self._head: nn.Module = model.lm_head  # type: ignore[assignment]
         self._softcap: float | None = getattr(config, "final_logit_softcapping", None)
-        self._router = StackRouter(model, self.projections)
-        self._check_head()
+        self._check(self._own_logits())
 
     @property
     def device(self) -> torch.device:
@@ -65,29 +65,16 @@ class Base:
     def dtype(self) -> torch.dtype:
         return next(self.model.parameters()).dtype
 
-    def hidden_states(
-        self,
-        ids: Tensor,
-        *,
-        route: Route,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-        cache: Any = None,
-    ) -> Tensor:
-        """Last hidden states (rows x tokens x hidden) of `ids` (rows x tokens), each row through its own stack.
+    def hidden_states(self, ids: Tensor, layout: Layout, *, route: Route, span: Span | None = None) -> Tensor:
+        """Last hidden states (rows x tokens x hidden) of `ids` (rows x tokens), which lie as `layout` says.
 
-        Without a mask rows must be padded on the right only: causal attention then never looks at padding.
+        Args:
+            route: which tokens, row by row, go through which stack.
+            span: the layers to run; None for all. What its last one gave is then in the span.
         """
-        if position_ids is None:
-            position_ids = torch.arange(ids.shape[1], device=ids.device).unsqueeze(0).expand(ids.shape)
-        with self._router.routing(route):
-            output = self._decoder(
-                input_ids=ids,
-                attention_mask=attention_mask,
-                position_ids=position_ids + self.position_offset,
-                past_key_values=cache,
-                use_cache=cache is not None,
-            )
+        positions = layout.positions(ids.device) + self.position_offset
+        with self._router.routing(route), self._gate.only(span), laid_out(layout):
+            output = self._decoder(input_ids=ids, position_ids=positions, use_cache=False)
         hidden: Tensor = output.last_hidden_state
         return hidden
 
@@ -99,16 +86,40 @@ class Base:
         return logits
 
     @torch.inference_mode()
-    def _check_head(self) -> None:
-        """Our split into decoder and head must give the model's own logits, for any architecture."""
-        ids = torch.arange(4, device=self.device).unsqueeze(0) % self.vocabulary_size
-        positions = torch.arange(4, device=self.device).unsqueeze(0) + self.position_offset
-        whole = self.model(input_ids=ids, position_ids=positions).logits.float()
-        split = self.logits(self.hidden_states(ids, route=Route.base()))
-        if not torch.allclose(whole, split, atol=1e-3, rtol=1e-3):
-            raise UnknownArchitectureError(
-                f"a {self.model_type!r} model computes its logits in a way that is not known here."
-            )
+    def _own_logits(self) -> list[Tensor]:
+        """What transformers itself computes for the sequences of `_check`: tokens x vocabulary each."""
+        logits = []
+        for ids in self._probes():
+            positions = torch.arange(len(ids), device=self.device).unsqueeze(0) + self.position_offset
+            logits.append(self.model(input_ids=ids.unsqueeze(0), position_ids=positions).logits[0].float())
+        return logits
+
+    @torch.inference_mode()
+    def _check(self, expected: list[Tensor]) -> None:
+        """Take over attention and layers, and make sure that the model computes what it did, for any architecture."""
+        self.model.set_attn_implementation(IMPLEMENTATION)  # type: ignore[operator]
+        self._router = StackRouter(self.model, self.projections)
+        self._gate = LayerGate(decoder_layers(self.model, self.projections))
+        probes = self._probes()
+        packed = Packed([len(ids) for ids in probes])
+        ids, middle = torch.cat(probes).unsqueeze(0), self.n_layers // 2
+        lower = Span(0, middle)
+        self.hidden_states(ids, packed, route=Route.base(), span=lower)
+        halves = self.hidden_states(ids, packed, route=Route.base(), span=Span(middle, self.n_layers, lower.reached))
+        # bfloat16 has eight bits: sums in another order differ by some hundredths of the largest logit.
+        tolerance = 1e-3 if self.dtype == torch.float32 else 5e-2
+        for hidden in (self.hidden_states(ids, packed, route=Route.base()), halves):
+            found = self.logits(hidden)[0]
+            whole = torch.cat(expected)
+            if (found - whole).abs().max() > tolerance * max(1.0, float(whole.abs().max())):
+                raise UnknownArchitectureError(
+                    f"a {self.model_type!r} model computes its attention or its logits in a way that is not known here."
+                )
+
+    def _probes(self) -> list[Tensor]:
+        """Two sequences of unlike length."""
+        ids = torch.arange(7, device=self.device) % self.vocabulary_size
+        return [ids[:4], ids[2:]]
 
 
 def load_base(name: str, *, device: str = "auto", dtype: str = "auto", threads: int = 0) -> Base:
@@ -188,8 +199,8 @@ def _dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def _cpu_computes_bfloat16() -> bool:
-    """Whether the CPU has bfloat16 matrix tiles (AMX); emulated bfloat16 is slower than float32."""
-    return bool(torch.cpu._is_amx_tile_supported())
+    """Whether the CPU multiplies bfloat16 in hardware (AMX tiles or AVX-512 BF16); emulated, it is slower than float32."""
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 def _positions(config: Any) -> int:

@@ -1,6 +1,6 @@
-"""Tokenised samples, and batches of them with little padding.
+"""Tokenised samples, and batches of them laid end to end.
 
-Knows ids and masks; must not know stacks or optimisers.
+Knows ids and places; must not know stacks or optimisers.
 """
 
 from __future__ import annotations
@@ -29,19 +29,38 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Examples padded on the right.
+    """Examples end to end, without a padded token.
 
     Attributes:
-        ids: rows x tokens.
-        is_response: rows x tokens - 1; True where the next token belongs to the response, so carries loss.
+        ids: 1-d, every token of every example.
+        lengths: tokens of each example.
+        before_response: 1-d, the places in `ids` whose next token belongs to a response, so carries loss.
+        targets: 1-d, those next tokens.
+        example: 1-d, which example each of them belongs to.
     """
 
     ids: Tensor
-    is_response: Tensor
+    lengths: tuple[int, ...]
+    before_response: Tensor
+    targets: Tensor
+    example: Tensor
 
     def repeated(self, times: int) -> Batch:
-        """The same rows `times` over, for as many candidates side by side."""
-        return Batch(self.ids.repeat(times, 1), self.is_response.repeat(times, 1))
+        """The same examples `times` over, for as many candidates side by side."""
+        tokens, examples = len(self.ids), len(self.lengths)
+        shift = torch.arange(times, device=self.ids.device).repeat_interleave(len(self.targets))
+        return Batch(
+            self.ids.repeat(times),
+            self.lengths * times,
+            self.before_response.repeat(times) + shift * tokens,
+            self.targets.repeat(times),
+            self.example.repeat(times) + shift * examples,
+        )
+
+    def to(self, device: torch.device) -> Batch:
+        moved = (t.to(device) for t in (self.ids, self.before_response, self.targets, self.example))
+        ids, before_response, targets, example = moved
+        return Batch(ids, self.lengths, before_response, targets, example)
 
 
 def encode_example(form: PromptFormat, messages: Sequence[Message], response: str, max_tokens: int) -> Example:
@@ -54,23 +73,23 @@ def encode_example(form: PromptFormat, messages: Sequence[Message], response: st
     return Example(tuple(prompt), tuple(answer[: max(1, max_tokens - len(prompt))]))
 
 
-def pad(examples: Sequence[Example], pad_id: int, device: torch.device) -> Batch:
-    """Put examples into one batch as long as the longest of them."""
-    width = max(example.length for example in examples)
-    ids = torch.full((len(examples), width), pad_id)
-    is_response = torch.zeros((len(examples), width - 1), dtype=torch.bool)
+def lay_out(examples: Sequence[Example]) -> Batch:
+    """Put examples end to end."""
+    ids: list[int] = []
+    before_response: list[int] = []
+    rows: list[int] = []
     for row, example in enumerate(examples):
-        ids[row, : example.length] = torch.tensor(example.prompt + example.response)
-        is_response[row, len(example.prompt) - 1 : example.length - 1] = True
-    return Batch(ids.to(device), is_response.to(device))
+        first = len(ids) + len(example.prompt) - 1
+        ids += example.prompt + example.response
+        before_response += range(first, first + len(example.response))
+        rows += [row] * len(example.response)
+    all_ids, places = torch.tensor(ids), torch.tensor(before_response)
+    lengths = tuple(example.length for example in examples)
+    return Batch(all_ids, lengths, places, all_ids[places + 1], torch.tensor(rows))
 
 
 def epoch_batches(examples: Sequence[Example], batch_size: int, rng: random.Random) -> list[list[Example]]:
-    """One pass over the examples: neighbours in length share a batch, batches come in random order.
-
-    Ties and near-ties of length are broken at random, so that each pass mixes its batches anew.
-    """
-    order = sorted(examples, key=lambda example: example.length * rng.uniform(0.95, 1.05))
-    batches = [list(order[i : i + batch_size]) for i in range(0, len(order), batch_size)]
-    rng.shuffle(batches)
-    return batches
+    """One pass over the examples in random order. The last batch may be smaller."""
+    order = list(examples)
+    rng.shuffle(order)
+    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]

@@ -1,24 +1,23 @@
 """Rows decoded side by side, each with its own stack: they join and leave while the others go on.
 
-The key-value cache is padded on the left, so that all rows end at the same place: joining pads the shorter side,
-leaving selects rows and trims what nobody needs. Rows of one stack lie side by side (engine.grouped). Must not know
-queues, threads or users.
+Prompts that join are read end to end, in one forward without padding; what a row has said lies in a place of its own
+(engine.key_values), so a row that comes or goes leaves the others where they are. Must not know queues, threads or users.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from itertools import groupby
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad as pad_tensor
-from transformers import DynamicCache
 
 from engine.base import Base
 from engine.errors import TrainingStoppedError
 from engine.grouped import Route
+from engine.key_values import KeyValues
 from engine.stack import Stack
 
 FinishReason = Literal["stop", "length", "cancelled"]
@@ -68,96 +67,53 @@ class Row:
 
 
 class DecodingBatch:
-    """The rows now being decoded, their cache and their routing."""
+    """The rows now being decoded, and what is kept of them."""
 
     def __init__(self, base: Base) -> None:
         self._base = base
-        self._cache: Any = None
-        self._mask = torch.zeros(0, 0, dtype=torch.long)
-        self._route = Route.base()
+        # A CPU attends faster in float32, which holds bfloat16 exactly.
+        self._kept = KeyValues(torch.float32 if base.device.type == "cpu" else None)
+        self._route: Route | None = None
         self.rows: list[Row] = []
 
     @torch.inference_mode()
     def admit(self, rows: Sequence[Row]) -> None:
-        """Prefill `rows`, give each its first token, and let them join."""
+        """Read the prompts of `rows`, give each its first token, and let them join."""
         if not rows:
             return
-        joining = DecodingBatch(self._base)
-        joining.rows = sorted(rows, key=lambda row: id(row.stack))
-        joining._route = _route(joining.rows)
-        joining._prefill()
-        self._join(joining)
+        ids = torch.tensor([token for row in rows for token in row.prompt], device=self._base.device)
+        lengths = [len(row.prompt) for row in rows]
+        route = _route(rows, lengths)
+        hidden = self._base.hidden_states(ids.unsqueeze(0), self._kept.prompts(lengths), route=route)
+        ends = torch.tensor(lengths, device=self._base.device).cumsum(0) - 1
+        _say(self._base, rows, hidden[0, ends])
+        self.rows += rows
+        self._route = None
 
     @torch.inference_mode()
     def step(self) -> None:
         """One more token for every row."""
         if not self.rows:
             return
+        if self._route is None:
+            self._route = _route(self.rows, [1] * len(self.rows))
         last = torch.tensor([[row.tokens[-1]] for row in self.rows], device=self._base.device)
-        self._mask = pad_tensor(self._mask, (0, 1), value=1)
-        positions = self._mask.sum(dim=1, keepdim=True) - 1
-        self._forward(last, positions)
+        hidden = self._base.hidden_states(last, self._kept.step(self._base.device), route=self._route)
+        _say(self._base, self.rows, hidden[:, 0])
 
     @torch.inference_mode()
     def release_finished(self) -> list[Row]:
         """Let the rows that have a finish reason leave, and give their place free; returns them."""
         finished = [row for row in self.rows if row.finish_reason is not None]
+        for place in reversed(range(len(self.rows))):
+            if self.rows[place].finish_reason is not None:
+                self._kept.leave(place)
+                last = self.rows.pop()
+                if place < len(self.rows):
+                    self.rows[place] = last
         if finished:
-            self._keep([i for i, row in enumerate(self.rows) if row.finish_reason is None])
+            self._route = None
         return finished
-
-    def _prefill(self) -> None:
-        width = max(len(row.prompt) for row in self.rows)
-        ids = torch.full((len(self.rows), width), self._base.pad_id)
-        mask = torch.zeros((len(self.rows), width), dtype=torch.long)
-        for i, row in enumerate(self.rows):
-            ids[i, width - len(row.prompt) :] = torch.tensor(row.prompt)
-            mask[i, width - len(row.prompt) :] = 1
-        self._cache = DynamicCache()
-        self._mask = mask.to(self._base.device)
-        self._forward(ids.to(self._base.device), (self._mask.cumsum(1) - 1).clamp(min=0))
-
-    def _forward(self, ids: Tensor, positions: Tensor) -> None:
-        hidden = self._base.hidden_states(
-            ids, route=self._route, attention_mask=self._mask, position_ids=positions, cache=self._cache
-        )
-        logits = self._base.logits(hidden[:, -1])
-        greedy = logits.argmax(dim=-1).tolist()
-        for i, row in enumerate(self.rows):
-            token = greedy[i] if row.sampling.temperature <= 0 else row.choose(logits[i])
-            row.tokens.append(token)
-            if token in self._base.end_ids:
-                row.tokens.pop()
-                row.finish_reason = "stop"
-            elif len(row.tokens) >= row.max_new_tokens:
-                row.finish_reason = "length"
-
-    def _join(self, other: DecodingBatch) -> None:
-        if not self.rows:
-            self.rows, self._cache, self._mask, self._route = other.rows, other._cache, other._mask, other._route
-            return
-        width = max(self._mask.shape[1], other._mask.shape[1])
-        self._mask = torch.cat([_pad_left(self._mask, width, dim=1), _pad_left(other._mask, width, dim=1)])
-        for mine, theirs in zip(self._cache.layers, other._cache.layers, strict=True):
-            mine.keys = torch.cat([_pad_left(mine.keys, width, dim=2), _pad_left(theirs.keys, width, dim=2)])
-            mine.values = torch.cat([_pad_left(mine.values, width, dim=2), _pad_left(theirs.values, width, dim=2)])
-        self.rows = self.rows + other.rows
-        self._keep(sorted(range(len(self.rows)), key=lambda i: id(self.rows[i].stack)))
-
-    def _keep(self, order: list[int]) -> None:
-        """Keep the rows `order` names, in that order, and trim padding that no row needs any more."""
-        self.rows = [self.rows[i] for i in order]
-        self._route = _route(self.rows)
-        if not order:
-            self._cache, self._mask = None, self._mask[:0]
-            return
-        index = torch.tensor(order, device=self._base.device)
-        mask = self._mask[index]
-        spare = mask.shape[1] - int(mask.sum(dim=1).max())
-        self._mask = mask[:, spare:]
-        for layer in self._cache.layers:
-            layer.keys = layer.keys[index][:, :, spare:]
-            layer.values = layer.values[index][:, :, spare:]
 
 
 def generate(
@@ -168,13 +124,12 @@ def generate(
     Raises:
         TrainingStoppedError: `should_stop` said so between two tokens.
     """
-    # Long prompts first: rows of like length share a batch, and the short ones fill up its end.
-    waiting = sorted(rows, key=lambda row: len(row.prompt))
+    waiting = list(reversed(rows))
     batch = DecodingBatch(base)
     while waiting or batch.rows:
         if should_stop():
             raise TrainingStoppedError("answering was stopped")
-        # Joining copies the cache, so places are refilled many at a time.
+        # Reading prompts makes those who decode wait, so places are refilled many at a time.
         free = max_rows - len(batch.rows)
         if waiting and free >= max(1, max_rows // 4):
             batch.admit([waiting.pop() for _ in range(min(free, len(waiting)))])
@@ -183,19 +138,25 @@ def generate(
         batch.release_finished()
 
 
-def _route(rows: Sequence[Row]) -> Route:
-    groups: list[tuple[int, Mapping[str, Tensor], Mapping[str, Tensor]]] = []
-    start = 0
-    for i in range(1, len(rows) + 1):
-        if i == len(rows) or rows[i].stack is not rows[start].stack:
-            stack = rows[start].stack
-            groups.append((i - start, stack.a, stack.b) if stack is not None else (i - start, {}, {}))
-            start = i
+def _say(base: Base, rows: Sequence[Row], hidden: Tensor) -> None:
+    """Choose each row's next token from its last hidden state (rows x hidden)."""
+    logits = base.logits(hidden)
+    greedy = logits.argmax(dim=-1).tolist()
+    for i, row in enumerate(rows):
+        token = greedy[i] if row.sampling.temperature <= 0 else row.choose(logits[i])
+        row.tokens.append(token)
+        if token in base.end_ids:
+            row.tokens.pop()
+            row.finish_reason = "stop"
+        elif len(row.tokens) >= row.max_new_tokens:
+            row.finish_reason = "length"
+
+
+def _route(rows: Sequence[Row], tokens: Sequence[int]) -> Route:
+    """Neighbours with the same stack are one segment; `tokens` is how many each row has in the batch."""
+    groups = []
+    for _, run in groupby(zip(rows, tokens, strict=True), key=lambda pair: id(pair[0].stack)):
+        members = list(run)
+        stack, count = members[0][0].stack, sum(tokens for _, tokens in members)
+        groups.append((count, stack.a, stack.b) if stack is not None else (count, {}, {}))
     return Route.of(groups)
-
-
-def _pad_left(tensor: Tensor, width: int, *, dim: int) -> Tensor:
-    missing = width - tensor.shape[dim]
-    if missing == 0:
-        return tensor
-    return pad_tensor(tensor, (0, 0) * (tensor.dim() - 1 - dim) + (missing, 0))

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 
 from engine.base import Base
-from engine.batches import Example, encode_example, pad
+from engine.batches import Example, encode_example, lay_out
 from engine.decoding import Row, generate
 from engine.errors import TrainingStoppedError
 from engine.grouped import Route
@@ -100,14 +100,14 @@ def _losses(
     order = sorted(range(len(examples)), key=lambda i: examples[i].length)
     for start in range(0, len(order), _ROWS):
         chunk = order[start : start + _ROWS]
-        batch = pad([examples[i] for i in chunk], base.pad_id, base.device)
+        batch = lay_out([examples[i] for i in chunk]).to(base.device)
         for k, stack in enumerate(stacks):
             if should_stop():
                 raise TrainingStoppedError("evaluation was stopped")
-            route = Route.of([(len(chunk), stack.a, stack.b)]) if stack is not None else Route.base()
-            losses, row = response_losses(base, route, batch)
-            sums = torch.zeros(len(chunk), device=losses.device).index_add_(0, row, losses)
-            means = sums / torch.bincount(row, minlength=len(chunk))
+            route = Route.of([(len(batch.ids), stack.a, stack.b)]) if stack is not None else Route.base()
+            losses = response_losses(base, route, batch)
+            sums = torch.zeros(len(chunk), device=losses.device).index_add_(0, batch.example, losses)
+            means = sums / torch.bincount(batch.example, minlength=len(chunk))
             for i, mean in zip(chunk, means.tolist(), strict=True):
                 result[k][i] = mean
     return result

@@ -1,8 +1,8 @@
-"""Many stacks on one base in one batch: each row of a batch goes through its own stack, at its true rank.
+"""Many stacks on one base in one batch: each token of a batch goes through its own stack, at its true rank.
 
-h = W x + B A x (MiLP, section 3.2; stacks are kept concatenated, see engine.stack). Rows of one stack lie side by
+h = W x + B A x (MiLP, section 3.2; stacks are kept concatenated, see engine.stack). Tokens of one stack lie side by
 side, so a batch is a few segments; a layer that a stack leaves out costs that stack nothing, and nothing is padded to
-the largest rank. The same code serves training (candidates) and answering (users). Must not know how rows came to be.
+the largest rank. The same code serves training (candidates) and answering (users). Must not know how tokens came to be.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from engine.projections import Projection
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Rows start..stop of a batch, and the A (R x d_in) and B (d_out x R) they go through at one projection."""
+    """Tokens start..stop of a batch, and the A (R x d_in) and B (d_out x R) they go through at one projection."""
 
     start: int
     stop: int
@@ -32,27 +32,27 @@ class Segment:
 
 @dataclass(frozen=True)
 class Route:
-    """Which rows of a batch go through which stack: projection name -> its segments, in row order."""
+    """Which tokens of a batch go through which stack: projection name -> its segments, in the batch's order."""
 
     segments: Mapping[str, Sequence[Segment]] = field(default_factory=dict)
 
     @classmethod
     def base(cls) -> Route:
-        """Every row is answered by the base alone."""
+        """Every token is computed by the base alone."""
         return cls()
 
     @classmethod
     def of(cls, groups: Iterable[tuple[int, Mapping[str, Tensor], Mapping[str, Tensor]]]) -> Route:
-        """From (number of rows, A by projection, B by projection) for each stack, in the batch's row order.
+        """From (number of tokens, A by projection, B by projection) for each stack, in the batch's order.
 
-        A group without tensors is rows of the base.
+        A group without tensors is of the base.
         """
         segments: dict[str, list[Segment]] = {}
         start = 0
-        for rows, a, b in groups:
+        for tokens, a, b in groups:
             for name, matrix in a.items():
-                segments.setdefault(name, []).append(Segment(start, start + rows, matrix, b[name]))
-            start += rows
+                segments.setdefault(name, []).append(Segment(start, start + tokens, matrix, b[name]))
+            start += tokens
         return cls(segments)
 
 
@@ -78,33 +78,59 @@ class StackRouter:
         def add_stacks(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
             route: Route | None = getattr(self._routes, "current", None)
             segments = route.segments.get(name) if route is not None else None
-            return add_segments(inputs[0], output, segments) if segments else None
+            if not segments:
+                return None
+            x, y = inputs[0].flatten(0, -2), output.flatten(0, -2)
+            return add_segments(x, y, segments).view(output.shape)
 
         return add_stacks
 
 
 def add_segments(x: Tensor, y: Tensor, segments: Sequence[Segment]) -> Tensor:
-    """W x + B A x for a batch: x (rows x tokens x d_in), y = W x (rows x tokens x d_out).
+    """W x + B A x for a batch: x (tokens x d_in), y = W x (tokens x d_out).
 
     While decoding (no gradients) the sum is made in place; while training out of place, once for the whole batch.
     """
     if not torch.is_grad_enabled():
         for s in segments:
-            y[s.start : s.stop] += _delta(x[s.start : s.stop], s)
+            y[s.start : s.stop].addmm_(linear(x[s.start : s.stop], s.a.to(x.dtype)), s.b.to(x.dtype).t())
         return y
-    if len(segments) == 1 and segments[0].start == 0 and segments[0].stop == x.shape[0]:
-        return y + _delta(x, segments[0])
-    parts, end = [], 0
-    for s in segments:
-        if s.start > end:
-            parts.append(y[end : s.start])
-        parts.append(y[s.start : s.stop] + _delta(x[s.start : s.stop], s))
-        end = s.stop
-    if end < x.shape[0]:
-        parts.append(y[end:])
-    return torch.cat(parts)
+    matrices = [matrix for s in segments for matrix in (s.a, s.b)]
+    added: Tensor = _Added.apply(x, y, [(s.start, s.stop) for s in segments], *matrices)
+    return added
 
 
-def _delta(x: Tensor, segment: Segment) -> Tensor:
-    """B A x in the precision of x; parameters may be kept in a higher one."""
-    return linear(linear(x, segment.a.to(x.dtype)), segment.b.to(x.dtype))
+class _Added(torch.autograd.Function):
+    """y + B A x, segment by segment, as one node of the graph. Parameters may be kept in a higher precision than x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, spans: Sequence[tuple[int, int]], *matrices: Tensor) -> Tensor:
+        used = [matrix.to(x.dtype) for matrix in matrices]
+        out, narrow, end = torch.empty_like(y), [], 0
+        for (start, stop), a, b in zip(spans, used[::2], used[1::2], strict=True):
+            out[end:start] = y[end:start]
+            inner = linear(x[start:stop], a)
+            torch.addmm(y[start:stop], inner, b.t(), out=out[start:stop])
+            narrow.append(inner)
+            end = stop
+        out[end:] = y[end:]
+        ctx.save_for_backward(x, *used, *narrow)
+        ctx.spans, ctx.kept = spans, [matrix.dtype for matrix in matrices]
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
+        (grad,) = gradients
+        x, *saved = ctx.saved_tensors
+        count = len(ctx.kept)
+        used, narrow = saved[:count], saved[count:]
+        d_x = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
+        d_matrices: list[Tensor] = []
+        for (start, stop), a, b, inner in zip(ctx.spans, used[::2], used[1::2], narrow, strict=True):
+            d_out = grad[start:stop]
+            d_inner = d_out @ b
+            d_matrices += [d_inner.t() @ x[start:stop], d_out.t() @ inner]
+            if d_x is not None:
+                torch.mm(d_inner, a, out=d_x[start:stop])
+        kept = (gradient.to(dtype) for gradient, dtype in zip(d_matrices, ctx.kept, strict=True))
+        return d_x, grad, None, *kept

@@ -65,6 +65,15 @@ def find_projections(model: nn.Module, config: Any) -> tuple[Projection, ...]:
     return tuple(sorted(found, key=lambda projection: projection.layer))
 
 
+def decoder_layers(model: nn.Module, projections: tuple[Projection, ...]) -> list[nn.Module]:
+    """The decoder's layers, first to last: the modules that the projections lie in."""
+    paths = {}
+    for projection in projections:
+        parts = projection.name.split(".")
+        paths[projection.layer] = ".".join(parts[: parts.index(str(projection.layer)) + 1])
+    return [model.get_submodule(paths[layer]) for layer in sorted(paths)]
+
+
 def _by_name(model: nn.Module, pattern: re.Pattern[str]) -> list[Projection]:
     found = []
     for name, module in model.named_modules():

@@ -18,13 +18,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from engine.attention import Packed
 from engine.base import Base
-from engine.batches import Batch, Example, encode_example, epoch_batches, pad
+from engine.batches import Batch, Example, encode_example, epoch_batches, lay_out
 from engine.configuration import Configuration
 from engine.errors import TrainingStoppedError
 from engine.grouped import Route
 from engine.history import Sample, profile_samples
 from engine.lanes import spread
+from engine.layers import Span
 from engine.prompts import messages_for
 from engine.stack import Stack, active_projections
 
@@ -146,21 +148,19 @@ def train_group(
         if not running or optimizer is None:
             break
         _set_rate(optimizer, settings, step, len(batches))
-        _train_step(base, running, pad(examples, base.pad_id, base.device), optimizer, settings)
+        _train_step(base, running, lay_out(examples).to(base.device), optimizer, settings)
         on_step(len(active), len(batches))
     seconds = time.perf_counter() - started
     return [_result(learner, base, seconds / len(learners)) for learner in learners]
 
 
-def response_losses(base: Base, route: Route, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Cross-entropy of every response token, in nats: (losses, row of each), both 1-d over the response tokens.
+def response_losses(base: Base, route: Route, batch: Batch, span: Span | None = None) -> Tensor:
+    """Cross-entropy of every response token, in nats: 1-d, in the order of the batch's targets.
 
     Logits are computed for these tokens only.
     """
-    hidden = base.hidden_states(batch.ids, route=route)[:, :-1]
-    logits = base.logits(hidden[batch.is_response])
-    losses = cross_entropy(logits, batch.ids[:, 1:][batch.is_response], reduction="none")
-    return losses, batch.is_response.nonzero()[:, 0]
+    hidden = base.hidden_states(batch.ids.unsqueeze(0), Packed(batch.lengths), route=route, span=span)[0]
+    return cross_entropy(base.logits(hidden[batch.before_response]), batch.targets, reduction="none")
 
 
 def encode_samples(base: Base, samples: Sequence[Sample], max_tokens: int) -> list[Example]:
@@ -215,9 +215,9 @@ def _train_step(
     optimizer: torch.optim.Optimizer,
     settings: TrainingSettings,
 ) -> None:
-    rows = batch.ids.shape[0]
-    route = Route.of((rows, learner.a, learner.b) for learner in learners)
-    losses, _ = response_losses(base, route, batch.repeated(len(learners)))
+    tokens = len(batch.ids)
+    route = Route.of((tokens, learner.a, learner.b) for learner in learners)
+    losses = response_losses(base, route, batch.repeated(len(learners)))
     # Every learner has the same number of response tokens, so its mean loss is one row of this view.
     per_learner = losses.view(len(learners), -1).mean(dim=1)
     optimizer.zero_grad(set_to_none=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from engine.attention import Packed
 from engine.base import Base, load_base
 from engine.errors import BaseModelError, UnknownArchitectureError
 from engine.grouped import Route
@@ -35,7 +36,8 @@ def test_decoder_and_head_apart_give_the_models_own_logits(family: str, tiny_bas
     ids = torch.randint(6, 8192, (2, 30), generator=torch.Generator().manual_seed(1))
 
     with torch.inference_mode():
-        ours = base.logits(base.hidden_states(ids, route=Route.base()))
+        hidden = base.hidden_states(ids.view(1, -1), Packed([30, 30]), route=Route.base())
+        ours = base.logits(hidden).view(2, 30, -1)
         theirs = base.model(input_ids=ids).logits
 
     assert torch.allclose(ours, theirs, atol=1e-4)
@@ -49,8 +51,8 @@ def test_no_token_sees_the_ones_after_it(family: str, tiny_base: Callable[[str],
     changed[0, 8:] = 7
 
     with torch.inference_mode():
-        before = base.hidden_states(ids, route=Route.base())[:, :8]
-        after = base.hidden_states(changed, route=Route.base())[:, :8]
+        before = base.hidden_states(ids, Packed([12]), route=Route.base())[:, :8]
+        after = base.hidden_states(changed, Packed([12]), route=Route.base())[:, :8]
 
     assert torch.allclose(before, after, atol=1e-5)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from engine.attention import Packed
 from engine.base import Base
 from engine.configuration import Configuration
 from engine.grouped import Route
@@ -14,12 +15,15 @@ from engine.stack import Stack
 from tests.engine.conftest import random_stack
 
 FAMILIES = ("llama", "gpt2", "roberta")
-IDS = torch.randint(6, 8192, (5, 20), generator=torch.Generator().manual_seed(0))
+TOKENS = 20
+IDS = torch.randint(6, 8192, (5, TOKENS), generator=torch.Generator().manual_seed(0))
 
 
 def logits(base: Base, ids: torch.Tensor, route: Route) -> torch.Tensor:
+    """Of rows x tokens, as sequences end to end; `route` counts tokens."""
     with torch.inference_mode():
-        return base.logits(base.hidden_states(ids, route=route))
+        hidden = base.hidden_states(ids.reshape(1, -1), Packed([ids.shape[1]] * len(ids)), route=route)
+        return base.logits(hidden).view(*ids.shape, -1)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -44,7 +48,7 @@ def test_n_loras_summed_as_in_the_paper_equal_the_concatenated_stack(
     summed = logits(base, IDS, Route.base())
     for hook in hooks:
         hook.remove()
-    concatenated = logits(base, IDS, Route.of([(5, stack.a, stack.b)]))
+    concatenated = logits(base, IDS, Route.of([(5 * TOKENS, stack.a, stack.b)]))
 
     assert not torch.allclose(summed, logits(base, IDS, Route.base()), atol=1e-2)
     assert torch.allclose(summed, concatenated, atol=1e-4)
@@ -56,7 +60,7 @@ def test_before_any_training_a_stack_changes_no_logit(family: str, tiny_base: Ca
     stack = random_stack(base, Configuration((True, True, True), 4, 16), seed=2)
     untrained = {name: torch.zeros_like(b) for name, b in stack.b.items()}
 
-    assert torch.equal(logits(base, IDS, Route.of([(5, stack.a, untrained)])), logits(base, IDS, Route.base()))
+    assert torch.equal(logits(base, IDS, Route.of([(5 * TOKENS, stack.a, untrained)])), logits(base, IDS, Route.base()))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -71,10 +75,10 @@ def test_each_row_goes_through_its_own_stack_and_a_row_without_one_through_the_b
         None,
         random_stack(base, Configuration((True, True, True), 5, 96), seed=5),
     ]
-    together = logits(base, IDS, Route.of([(1, s.a, s.b) if s else (1, {}, {}) for s in stacks]))
+    together = logits(base, IDS, Route.of([(TOKENS, s.a, s.b) if s else (TOKENS, {}, {}) for s in stacks]))
 
     for row, stack in enumerate(stacks):
-        route = Route.of([(1, stack.a, stack.b)]) if stack else Route.base()
+        route = Route.of([(TOKENS, stack.a, stack.b)]) if stack else Route.base()
         assert torch.allclose(together[row : row + 1], logits(base, IDS[row : row + 1], route), atol=1e-4), row
 
 
@@ -85,8 +89,9 @@ def test_gradients_flow_to_each_stack_from_its_own_rows_only(tiny_base: Callable
     for tensor in (*first.a.values(), *first.b.values(), *second.a.values(), *second.b.values()):
         tensor.requires_grad_()
 
-    route = Route.of([(2, first.a, first.b), (1, {}, {}), (2, second.a, second.b)])
-    base.logits(base.hidden_states(IDS, route=route))[:2].logsumexp(-1).sum().backward()
+    route = Route.of([(40, first.a, first.b), (20, {}, {}), (40, second.a, second.b)])
+    hidden = base.hidden_states(IDS.reshape(1, -1), Packed([TOKENS] * 5), route=route)
+    base.logits(hidden)[0, : 2 * TOKENS].logsumexp(-1).sum().backward()
 
     assert all(t.grad is not None and t.grad.abs().sum() > 0 for t in (*first.a.values(), *first.b.values()))
     assert all(t.grad is None or t.grad.abs().sum() == 0 for t in (*second.a.values(), *second.b.values()))

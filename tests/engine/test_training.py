@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from engine import training
 from engine.base import Base
-from engine.batches import encode_example, epoch_batches, pad
+from engine.batches import encode_example, epoch_batches, lay_out
 from engine.configuration import Configuration
 from engine.errors import TrainingStoppedError
 from engine.grouped import Route
@@ -120,7 +120,8 @@ def test_the_loss_is_that_of_the_response_tokens_only(tiny_base: Callable[[str],
     longer = encode_example(base.format, messages_for("one two three four five six"), "seven", 64)
 
     with torch.inference_mode():
-        losses, rows = response_losses(base, Route.base(), pad([example, longer], base.pad_id, base.device))
+        batch = lay_out([example, longer])
+        losses, rows = response_losses(base, Route.base(), batch), batch.example
         ids = torch.tensor([example.prompt + example.response])
         expected = cross_entropy(base.model(input_ids=ids).logits[0, :-1], ids[0, 1:], reduction="none")
 
@@ -200,15 +201,30 @@ def test_the_base_itself_costs_no_training(tiny_base: Callable[[str], Base]) -> 
     assert result.stack.parameters == 0
 
 
-def test_a_pass_holds_every_example_once_in_batches_of_like_length(tiny_base: Callable[[str], Base]) -> None:
+def test_a_pass_holds_every_example_once_in_full_batches_and_each_pass_mixes_anew(
+    tiny_base: Callable[[str], Base],
+) -> None:
     form = tiny_base("llama").format
-    samples = [Sample("word " * (1 + i % 40), "answer") for i in range(64)]
+    samples = [Sample("word " * (1 + i % 40), "answer") for i in range(61)]
     examples = [encode_example(form, messages_for(s.query), s.response, 512) for s in samples]
-    batches = epoch_batches(examples, 8, random.Random(0))
-    padded = sum(len(batch) * max(e.length for e in batch) for batch in batches)
+    rng = random.Random(0)
+    first, second = epoch_batches(examples, 8, rng), epoch_batches(examples, 8, rng)
 
-    assert sorted(e.length for batch in batches for e in batch) == sorted(e.length for e in examples)
-    assert sum(e.length for e in examples) / padded > 0.85
+    assert [len(batch) for batch in first] == [8] * 7 + [5]
+    assert sorted(e.length for batch in first for e in batch) == sorted(e.length for e in examples)
+    assert first != second
+
+
+def test_a_batch_holds_no_token_but_those_of_its_examples(tiny_base: Callable[[str], Base]) -> None:
+    form = tiny_base("llama").format
+    examples = [encode_example(form, messages_for("word " * count), "answer", 512) for count in (1, 30, 7)]
+    batch = lay_out(examples)
+
+    assert batch.ids.tolist() == [token for e in examples for token in e.prompt + e.response]
+    assert batch.targets.tolist() == [token for e in examples for token in e.response]
+    twice = batch.repeated(2)
+    assert torch.equal(twice.ids[twice.before_response + 1], twice.targets)
+    assert twice.example.max() == 5
 
 
 @pytest.mark.parametrize("words", [1, 300])
