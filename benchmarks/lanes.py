@@ -23,7 +23,7 @@ import torch
 from engine.base import Base, load_base
 from engine.configuration import Configuration
 from engine.history import Sample, split_in_time
-from engine.training import Candidate, TrainingSettings, train_candidates, train_group
+from engine.training import Candidate, Course, TrainingSettings, train_candidates, train_group
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "lanes-cpu.json"
@@ -42,13 +42,15 @@ def ways(base: Base, train: Sequence[Sample]) -> dict[str, Callable[[], object]]
     """Name of each way -> a call that trains all candidates once."""
     group = candidates(base.n_layers)
 
+    course = Course(train, SETTINGS)
+
     def in_one_batch(chosen: Sequence[Candidate]) -> object:
-        return train_group(base, chosen, train, SETTINGS, "", 0, lambda: False, lambda *_: None)
+        return train_group(base, chosen, course, places=len(chosen))
 
     return {
         "one after another, all cores on each": lambda: [in_one_batch([candidate]) for candidate in group],
         "all in one batch, all cores": lambda: in_one_batch(group),
-        "lanes: one core each (the service)": lambda: train_candidates(base, group, train, SETTINGS),
+        "lanes: one core each (the service)": lambda: train_candidates(base, group, course),
     }
 
 

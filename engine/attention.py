@@ -64,7 +64,7 @@ class Packed:
 
     Args:
         lengths: tokens of each, in order.
-        keep: called with each layer's kind, keys and values (1 x heads x tokens x dim): a prompt's are kept for decoding.
+        keep: is given each layer's kind, keys and values (1 x heads x tokens x dim): a prompt's are kept for decoding.
     """
 
     def __init__(self, lengths: Sequence[int], keep: Callable[[Kind, Tensor, Tensor], None] | None = None) -> None:
@@ -83,7 +83,9 @@ class Packed:
         if kind.softcap is not None:
             return _capped(query, key, value, self.lengths, kind)
         if query.device.type == "cpu" and max(self.lengths) <= LONGEST_BY_PRODUCTS:
-            product: Tensor = _Products.apply(query[0], key[0], value[0], self.lengths, kind)
+            product: Tensor = _Products.apply(  # type: ignore[no-untyped-call]
+                query[0], key[0], value[0], self.lengths, kind
+            )
             return product.unsqueeze(0)
         return _padded(query, key, value, self.lengths, kind)
 
@@ -121,7 +123,8 @@ def _attention(
     if layout is None:
         if softcap is not None:  # which transformers' SDPA refuses
             mask = None if attention_mask is None else torch.where(attention_mask, 0.0, float("-inf")).to(query.dtype)
-            return eager_attention_forward(module, query, key, value, mask, scaling=scaling, softcap=softcap)
+            eager, _ = eager_attention_forward(module, query, key, value, mask, scaling=scaling, softcap=softcap)
+            return eager, None
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **others)
     scale = scaling if scaling is not None else query.shape[-1] ** -0.5
     return layout.attend(query, key, value, Kind(module.layer_idx, scale, sliding_window, softcap)), None

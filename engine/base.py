@@ -199,7 +199,7 @@ def _dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def _cpu_computes_bfloat16() -> bool:
-    """Whether the CPU multiplies bfloat16 in hardware (AMX tiles or AVX-512 BF16); emulated, it is slower than float32."""
+    """Whether the CPU multiplies bfloat16 in hardware (AMX or AVX-512 BF16); emulated, it is slower than float32."""
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 

@@ -5,9 +5,9 @@ Knows ids and places; must not know stacks or optimisers.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -45,16 +45,19 @@ class Batch:
     targets: Tensor
     example: Tensor
 
-    def repeated(self, times: int) -> Batch:
-        """The same examples `times` over, for as many candidates side by side."""
-        tokens, examples = len(self.ids), len(self.lengths)
-        shift = torch.arange(times, device=self.ids.device).repeat_interleave(len(self.targets))
-        return Batch(
-            self.ids.repeat(times),
-            self.lengths * times,
-            self.before_response.repeat(times) + shift * tokens,
-            self.targets.repeat(times),
-            self.example.repeat(times) + shift * examples,
+    @classmethod
+    def end_to_end(cls, batches: Sequence[Batch]) -> Batch:
+        """Several batches as one."""
+        if len(batches) == 1:
+            return batches[0]
+        tokens = [0, *accumulate(len(batch.ids) for batch in batches)]
+        examples = [0, *accumulate(len(batch.lengths) for batch in batches)]
+        return cls(
+            torch.cat([batch.ids for batch in batches]),
+            tuple(length for batch in batches for length in batch.lengths),
+            torch.cat([batch.before_response + first for batch, first in zip(batches, tokens, strict=False)]),
+            torch.cat([batch.targets for batch in batches]),
+            torch.cat([batch.example + first for batch, first in zip(batches, examples, strict=False)]),
         )
 
     def to(self, device: torch.device) -> Batch:
@@ -86,10 +89,3 @@ def lay_out(examples: Sequence[Example]) -> Batch:
     all_ids, places = torch.tensor(ids), torch.tensor(before_response)
     lengths = tuple(example.length for example in examples)
     return Batch(all_ids, lengths, places, all_ids[places + 1], torch.tensor(rows))
-
-
-def epoch_batches(examples: Sequence[Example], batch_size: int, rng: random.Random) -> list[list[Example]]:
-    """One pass over the examples in random order. The last batch may be smaller."""
-    order = list(examples)
-    rng.shuffle(order)
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]

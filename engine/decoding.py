@@ -1,7 +1,8 @@
 """Rows decoded side by side, each with its own stack: they join and leave while the others go on.
 
 Prompts that join are read end to end, in one forward without padding; what a row has said lies in a place of its own
-(engine.key_values), so a row that comes or goes leaves the others where they are. Must not know queues, threads or users.
+(engine.key_values), so a row that comes or goes leaves the others where they are. Must not know queues, threads or
+users.
 """
 
 from __future__ import annotations

@@ -9,22 +9,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
-
 from engine.base import Base
-from engine.batches import Example, encode_example, lay_out
+from engine.batches import encode_example
 from engine.decoding import Row, generate
-from engine.errors import TrainingStoppedError
-from engine.grouped import Route
 from engine.history import Sample
 from engine.lanes import spread
+from engine.losses import example_losses
+from engine.lower_layers import LowerLayers
 from engine.metrics import persona_f1, persona_words, rouge_1, rouge_l
 from engine.prompts import Message, messages_for
 from engine.stack import Stack
-from engine.training import response_losses
-
-_ROWS = 16
-"""Samples scored in one forward: more are no faster on a CPU, and logits of a large vocabulary take memory."""
 
 
 class Retriever(Protocol):
@@ -80,37 +74,22 @@ def evaluate_stacks(
     ]
     limit = min(max_sequence_tokens, base.context_length)
     examples = [encode_example(base.format, p, s.response, limit) for p, s in zip(prompts, samples, strict=True)]
+    lower = LowerLayers(base, examples)
     persona = persona_words([profile, *(text for s in train for text in (s.query, s.response))])
 
     def work(group: Sequence[Stack | None], should_stop: Callable[[], bool]) -> list[Evaluation]:
         placed = [None if stack is None else stack.to(device=base.device, dtype=base.dtype) for stack in group]
-        losses = _losses(base, placed, examples, should_stop)
+        losses = [_losses(base, stack, lower, should_stop) for stack in placed]
         responses = _responses(base, placed, prompts, max_new_tokens, should_stop)
         return [_score(loss, answers, samples, persona) for loss, answers in zip(losses, responses, strict=True)]
 
     return spread(base, stacks, work, should_stop)
 
 
-@torch.inference_mode()
-def _losses(
-    base: Base, stacks: Sequence[Stack | None], examples: Sequence[Example], should_stop: Callable[[], bool]
-) -> list[list[float]]:
-    """Mean loss of each example under each stack: stacks x examples."""
-    result = [[0.0] * len(examples) for _ in stacks]
-    order = sorted(range(len(examples)), key=lambda i: examples[i].length)
-    for start in range(0, len(order), _ROWS):
-        chunk = order[start : start + _ROWS]
-        batch = lay_out([examples[i] for i in chunk]).to(base.device)
-        for k, stack in enumerate(stacks):
-            if should_stop():
-                raise TrainingStoppedError("evaluation was stopped")
-            route = Route.of([(len(batch.ids), stack.a, stack.b)]) if stack is not None else Route.base()
-            losses = response_losses(base, route, batch)
-            sums = torch.zeros(len(chunk), device=losses.device).index_add_(0, batch.example, losses)
-            means = sums / torch.bincount(batch.example, minlength=len(chunk))
-            for i, mean in zip(chunk, means.tolist(), strict=True):
-                result[k][i] = mean
-    return result
+def _losses(base: Base, stack: Stack | None, lower: LowerLayers, should_stop: Callable[[], bool]) -> list[float]:
+    if stack is None or stack.configuration.is_base:
+        return example_losses(base, {}, {}, lower, 0, should_stop)
+    return example_losses(base, stack.a, stack.b, lower, stack.configuration.active_layers[0], should_stop)
 
 
 def _responses(

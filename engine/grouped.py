@@ -96,7 +96,8 @@ def add_segments(x: Tensor, y: Tensor, segments: Sequence[Segment]) -> Tensor:
             y[s.start : s.stop].addmm_(linear(x[s.start : s.stop], s.a.to(x.dtype)), s.b.to(x.dtype).t())
         return y
     matrices = [matrix for s in segments for matrix in (s.a, s.b)]
-    added: Tensor = _Added.apply(x, y, [(s.start, s.stop) for s in segments], *matrices)
+    spans = [(s.start, s.stop) for s in segments]
+    added: Tensor = _Added.apply(x, y, spans, *matrices)  # type: ignore[no-untyped-call]
     return added
 
 

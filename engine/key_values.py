@@ -22,7 +22,7 @@ class KeyValues:
     """Keys and values by attention layer, rows x heads x places x dim.
 
     Args:
-        dtype: they are kept in; None keeps what the layers compute. A CPU reads float32 faster than it converts bfloat16.
+        dtype: they are kept in; None keeps what the layers compute. A CPU attends faster in float32.
     """
 
     def __init__(self, dtype: torch.dtype | None = None) -> None:

@@ -36,7 +36,7 @@ class LayerGate:
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         self._spans = threading.local()
         for index, layer in enumerate(layers):
-            layer.forward = self._gated(index, layer.forward)  # type: ignore[method-assign]
+            layer.forward = self._gated(index, layer.forward)
 
     @contextmanager
     def only(self, span: Span | None) -> Iterator[None]:

@@ -1,101 +1,86 @@
 """Training many candidates at once on the one frozen base.
 
-All candidates of a user see the same batches; each has its own parameters, loss, clipping and learning rate, so that
-what it learns does not depend on its company (MiLP, section 3.4: AdamW, linear warm-up, loss on response tokens).
-Must not know the search, trials or stores.
+Each candidate has its own batches, parameters, loss, clipping and learning rate, so that what it learns does not depend
+on its company (MiLP, section 3.4: AdamW, linear warm-up, loss on response tokens). One that is told to stop after a
+pass leaves its place to the next. Must not know the search, trials or stores.
 """
 
 from __future__ import annotations
 
-import math
-import random
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
 import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
 
-from engine.attention import Packed
 from engine.base import Base
-from engine.batches import Batch, Example, encode_example, epoch_batches, lay_out
-from engine.configuration import Configuration
+from engine.batches import Batch
 from engine.errors import TrainingStoppedError
 from engine.grouped import Route
 from engine.history import Sample, profile_samples
 from engine.lanes import spread
-from engine.layers import Span
-from engine.prompts import messages_for
-from engine.stack import Stack, active_projections
+from engine.learner import Candidate, Learner, TrainedCandidate, TrainingSettings
+from engine.losses import encode_samples, example_losses, response_losses
+from engine.lower_layers import LowerLayers
+from engine.stack import parameter_count
 
+__all__ = ["Candidate", "Course", "TrainedCandidate", "TrainingSettings", "train_candidates", "train_group"]
 
-@dataclass(frozen=True, slots=True)
-class TrainingSettings:
-    """How a candidate is trained. `warmup_fraction` is a share of all steps; then the rate stays (paper, 3.4)."""
-
-    learning_rate: float
-    weight_decay: float
-    warmup_fraction: float
-    batch_size: int
-    epochs: int
-    max_gradient_norm: float
-    max_sequence_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One configuration to train; `seed` draws its A's."""
-
-    key: str
-    configuration: Configuration
-    seed: int
+GoOn = Callable[[Sequence[Sequence[float]]], bool]
+"""Whether a candidate goes on, given its validation losses after each pass so far, one per sample."""
 
 
 @dataclass(frozen=True)
-class TrainedCandidate:
-    """What became of a candidate. `stack` is None if it diverged; then `error` says how."""
+class Course:
+    """What the candidates of one user learn, and how.
 
-    key: str
-    stack: Stack | None
-    losses: list[float]
-    steps: int
-    seconds: float
-    error: str | None = None
+    Args:
+        train: the train part of the user's history; facts of `profile` are learned with it.
+        order_seed: draws the batches; the same for all trials of a job.
+        validation: samples on which each candidate's loss is measured after every pass; none: it is not measured.
+        go_on: asked after every pass but the last, where there are validation samples.
+    """
+
+    train: Sequence[Sample]
+    settings: TrainingSettings
+    profile: str = ""
+    order_seed: int = 0
+    validation: Sequence[Sample] = ()
+    go_on: GoOn = lambda _losses: True
 
 
 @dataclass
-class _Learner:
-    """A candidate in training: its float32 parameters and its loss curve."""
+class _Material:
+    """A course's samples as ids, with what the lower layers make of them."""
 
-    candidate: Candidate
-    a: dict[str, Tensor]
-    b: dict[str, Tensor]
-    losses: list[float] = field(default_factory=list)
-    error: str | None = None
+    course: Course
+    train: LowerLayers
+    validation: LowerLayers
 
-    @property
-    def parameters(self) -> list[Tensor]:
-        return [*self.a.values(), *self.b.values()]
+    @classmethod
+    def of(cls, base: Base, course: Course) -> _Material:
+        longest = course.settings.max_sequence_tokens
+        samples = [*profile_samples(course.profile), *course.train]
+        return cls(
+            course,
+            LowerLayers(base, encode_samples(base, samples, longest)),
+            LowerLayers(base, encode_samples(base, course.validation, longest)),
+        )
 
 
 def train_candidates(
     base: Base,
     candidates: Sequence[Candidate],
-    train: Sequence[Sample],
-    settings: TrainingSettings,
+    course: Course,
     *,
-    profile: str = "",
-    order_seed: int = 0,
     should_stop: Callable[[], bool] = lambda: False,
     on_step: Callable[[int, int], None] | None = None,
 ) -> list[TrainedCandidate]:
     """Train every candidate on the same history, in one group or in lanes, as suits the device (engine.lanes).
 
     Args:
-        train: the train part of one user's history; facts of `profile` are learned with it.
-        order_seed: draws the batches; the same for all trials of a job.
         should_stop: asked before every step.
         on_step: called after every step with (candidate-steps done, candidate-steps in all), one call at a time.
 
@@ -105,152 +90,116 @@ def train_candidates(
     Raises:
         TrainingStoppedError: `should_stop` said so; nothing is returned.
     """
-    count = sum(not candidate.configuration.is_base for candidate in candidates)
-    lock, done = Lock(), 0
-
-    def note(group: int, steps: int) -> None:
-        nonlocal done
-        with lock:
-            done += group
-            if on_step is not None:
-                on_step(done, steps * count)
+    material = _Material.of(base, course)
+    steps = course.settings.steps(len(material.train.examples))
+    progress = _Progress(steps * sum(not candidate.configuration.is_base for candidate in candidates), on_step)
 
     def work(group: Sequence[Candidate], should_stop: Callable[[], bool]) -> list[TrainedCandidate]:
-        return train_group(base, group, train, settings, profile, order_seed, should_stop, note)
+        return _Group(base, material, should_stop, progress).train(group, places=len(group))
 
-    return spread(base, candidates, work, should_stop)
+    # In lanes the longest go first, so that no lane is left with one when the others have ended.
+    order = sorted(range(len(candidates)), key=lambda i: -_work(base, candidates[i]))
+    done = dict(zip(order, spread(base, [candidates[i] for i in order], work, should_stop), strict=True))
+    return [done[i] for i in range(len(candidates))]
 
 
 def train_group(
     base: Base,
     candidates: Sequence[Candidate],
-    train: Sequence[Sample],
-    settings: TrainingSettings,
-    profile: str,
-    order_seed: int,
-    should_stop: Callable[[], bool],
-    on_step: Callable[[int, int], None],
+    course: Course,
+    *,
+    places: int,
+    on_step: Callable[[int, int], None] | None = None,
 ) -> list[TrainedCandidate]:
-    """Train candidates in one batch: one forward and backward of the base over all of them. See `train_candidates`.
-
-    Args:
-        on_step: called after every step with (candidates in the group, steps in all).
-    """
-    started = time.perf_counter()
-    learners = [_Learner(c, *_initial_parameters(base, c)) for c in candidates]
-    active = [learner for learner in learners if learner.a]
-    batches = _schedule(base, [*profile_samples(profile), *train], settings, order_seed) if active else []
-    optimizer = _optimizer(active, settings) if active else None
-    for step, examples in enumerate(batches):
-        if should_stop():
-            raise TrainingStoppedError("training was stopped")
-        running = [learner for learner in active if learner.error is None]
-        if not running or optimizer is None:
-            break
-        _set_rate(optimizer, settings, step, len(batches))
-        _train_step(base, running, lay_out(examples).to(base.device), optimizer, settings)
-        on_step(len(active), len(batches))
-    seconds = time.perf_counter() - started
-    return [_result(learner, base, seconds / len(learners)) for learner in learners]
+    """Train candidates in one batch: one forward and backward of the base over at most `places` of them at a time."""
+    material = _Material.of(base, course)
+    steps = course.settings.steps(len(material.train.examples))
+    group = _Group(base, material, lambda: False, _Progress(steps * len(candidates), on_step))
+    return group.train(candidates, places)
 
 
-def response_losses(base: Base, route: Route, batch: Batch, span: Span | None = None) -> Tensor:
-    """Cross-entropy of every response token, in nats: 1-d, in the order of the batch's targets.
-
-    Logits are computed for these tokens only.
-    """
-    hidden = base.hidden_states(batch.ids.unsqueeze(0), Packed(batch.lengths), route=route, span=span)[0]
-    return cross_entropy(base.logits(hidden[batch.before_response]), batch.targets, reduction="none")
-
-
-def encode_samples(base: Base, samples: Sequence[Sample], max_tokens: int) -> list[Example]:
-    """Samples as a personalised stack sees them: the query alone, then the response."""
-    limit = min(max_tokens, base.context_length)
-    return [encode_example(base.format, messages_for(s.query), s.response, limit) for s in samples]
+def _work(base: Base, candidate: Candidate) -> float:
+    """About how much a candidate computes: the base's layers that run for it, and its own parameters."""
+    configuration = candidate.configuration
+    if configuration.is_base:
+        return 0.0
+    layers = base.n_layers - configuration.active_layers[0]
+    # A parameter of the stack costs three products, one of the base two; a layer has some 12 hidden sizes squared.
+    own = 1.5 * parameter_count(base.projections, configuration)
+    return 12.0 * base.hidden_size**2 * layers + own
 
 
-def _initial_parameters(base: Base, candidate: Candidate) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """A uniform in +-1/sqrt(d_in), as PEFT draws it; B zero, so that an untrained stack changes nothing.
+@dataclass
+class _Progress:
+    """Counts candidate-steps of all lanes; a step that an early stop saves counts as done."""
 
-    Drawn on the CPU from the candidate's own generator: the same on every device and in any company.
-    """
-    generator = torch.Generator().manual_seed(candidate.seed)
-    rank = candidate.configuration.total_rank
-    a, b = {}, {}
-    for p in active_projections(base.projections, candidate.configuration):
-        bound = 1 / math.sqrt(p.d_in)
-        drawn = torch.empty(rank, p.d_in).uniform_(-bound, bound, generator=generator)
-        a[p.name] = drawn.to(base.device).requires_grad_()
-        b[p.name] = torch.zeros(p.d_out, rank, device=base.device).requires_grad_()
-    return a, b
+    total: int
+    tell: Callable[[int, int], None] | None
+    done: int = 0
+    lock: Lock = field(default_factory=Lock)
 
-
-def _schedule(
-    base: Base, samples: Sequence[Sample], settings: TrainingSettings, order_seed: int
-) -> list[list[Example]]:
-    rng = random.Random(order_seed)
-    examples = encode_samples(base, samples, settings.max_sequence_tokens)
-    return [batch for _ in range(settings.epochs) for batch in epoch_batches(examples, settings.batch_size, rng)]
+    def add(self, steps: int) -> None:
+        with self.lock:
+            self.done += steps
+            if self.tell is not None:
+                self.tell(self.done, self.total)
 
 
-def _optimizer(learners: Sequence[_Learner], settings: TrainingSettings) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(
-        [parameter for learner in learners for parameter in learner.parameters],
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
+class _Group:
+    """Candidates that share the base's forward and backward."""
 
+    def __init__(self, base: Base, material: _Material, should_stop: Callable[[], bool], progress: _Progress) -> None:
+        self._base = base
+        self._material = material
+        self._should_stop = should_stop
+        self._progress = progress
 
-def _set_rate(optimizer: torch.optim.Optimizer, settings: TrainingSettings, step: int, steps: int) -> None:
-    warmup = max(1, round(settings.warmup_fraction * steps))
-    for group in optimizer.param_groups:
-        group["lr"] = settings.learning_rate * min(1.0, (step + 1) / warmup)
+    def train(self, candidates: Sequence[Candidate], places: int) -> list[TrainedCandidate]:
+        """Every candidate to its end; one that stops early leaves its place to the next that waits."""
+        began = time.perf_counter()
+        course, examples = self._material.course, self._material.train.examples
+        learners = [Learner(self._base, c, course.settings, len(examples), course.order_seed) for c in candidates]
+        waiting = deque(learner for learner in learners if not learner.done)
+        running: list[Learner] = []
+        while waiting or running:
+            if self._should_stop():
+                raise TrainingStoppedError("training was stopped")
+            while waiting and len(running) < places:
+                running.append(waiting.popleft())
+            self._step(running)
+            self._progress.add(len(running))
+            for learner in [learner for learner in running if learner.at_end_of_pass and learner.error is None]:
+                self._judge(learner)
+            running = [learner for learner in running if not learner.done]
+        seconds = (time.perf_counter() - began) / len(learners)
+        return [learner.result(self._base.dtype, seconds) for learner in learners]
 
+    def _step(self, learners: Sequence[Learner]) -> None:
+        """One optimiser step of each learner, on the next batch of each."""
+        chosen = [learner.next_batch() for learner in learners]
+        batches = [self._material.train.batch(indices) for indices in chosen]
+        together = Batch.end_to_end(batches).to(self._base.device)
+        route = Route.of((len(b.ids), learner.a, learner.b) for b, learner in zip(batches, learners, strict=True))
+        lowest = min(learner.first_layer for learner in learners)
+        span = self._material.train.span(lowest, [i for indices in chosen for i in indices])
+        losses = response_losses(self._base, route, together, span).split([len(b.targets) for b in batches])
+        means = torch.stack([loss.mean() for loss in losses])
+        values = means.detach().tolist()
+        healthy = [learner.note(value) for learner, value in zip(learners, values, strict=True)]
+        if any(healthy):
+            means[torch.tensor(healthy, device=means.device)].sum().backward()
+        for learner, is_healthy in zip(learners, healthy, strict=True):
+            if is_healthy:
+                learner.update()
 
-def _train_step(
-    base: Base,
-    learners: Sequence[_Learner],
-    batch: Batch,
-    optimizer: torch.optim.Optimizer,
-    settings: TrainingSettings,
-) -> None:
-    tokens = len(batch.ids)
-    route = Route.of((tokens, learner.a, learner.b) for learner in learners)
-    losses = response_losses(base, route, batch.repeated(len(learners)))
-    # Every learner has the same number of response tokens, so its mean loss is one row of this view.
-    per_learner = losses.view(len(learners), -1).mean(dim=1)
-    optimizer.zero_grad(set_to_none=True)
-    values = per_learner.detach().tolist()
-    healthy = [math.isfinite(value) for value in values]
-    per_learner[torch.tensor(healthy, device=losses.device)].sum().backward()
-    for learner, value, is_healthy in zip(learners, values, healthy, strict=True):
-        learner.losses.append(value)
-        if is_healthy:
-            torch.nn.utils.clip_grad_norm_(learner.parameters, settings.max_gradient_norm)
-        else:
-            _give_up(learner)
-    optimizer.step()
-
-
-def _give_up(learner: _Learner) -> None:
-    """A diverged learner takes no further part; its gradients must not reach its (or anyone's) parameters."""
-    steps = len(learner.losses)
-    learner.error = (
-        f"training diverged: after {steps} steps the loss was {learner.losses[-1]} and not all values finite"
-    )
-    for parameter in learner.parameters:
-        parameter.grad = None
-
-
-def _result(learner: _Learner, base: Base, seconds: float) -> TrainedCandidate:
-    stack = None
-    if learner.error is None and not all(bool(torch.isfinite(p).all()) for p in learner.parameters):
-        _give_up(learner)
-    if learner.error is None:
-        # Kept in the precision it was computed with: that is exactly what validation saw.
-        a = {name: t.detach().to(base.dtype) for name, t in learner.a.items()}
-        b = {name: t.detach().to(base.dtype) for name, t in learner.b.items()}
-        stack = Stack(learner.candidate.configuration, a, b)
-    key, losses = learner.candidate.key, learner.losses
-    return TrainedCandidate(key, stack, losses, len(losses), seconds, learner.error)
+    def _judge(self, learner: Learner) -> None:
+        """Measure the validation loss after a pass, and ask whether the learner goes on."""
+        if not self._material.validation.examples:
+            return
+        lower, layer = self._material.validation, learner.first_layer
+        learner.curve.append(
+            example_losses(self._base, learner.a, learner.b, lower, layer, should_stop=self._should_stop)
+        )
+        if not learner.done and not self._material.course.go_on(learner.curve):
+            self._progress.add(learner.steps_left)
+            learner.stop()

@@ -13,7 +13,7 @@ from engine.configuration import Configuration
 from engine.evaluation import evaluate_stacks
 from engine.history import Sample
 from engine.lanes import spread
-from engine.training import Candidate, train_candidates
+from engine.training import Candidate, Course, train_candidates
 from tests.engine.conftest import random_stack
 from tests.engine.test_training import CANDIDATE, COMPANY, HISTORY, SETTINGS, assert_same_weights
 
@@ -31,11 +31,11 @@ def two_threads(tiny_base: Callable[[str], Base], small_base: Base) -> Iterator[
 def test_candidates_trained_in_lanes_end_as_each_does_alone(tiny_base: Callable[[str], Base]) -> None:
     base, steps = tiny_base("llama"), []
     candidates = [CANDIDATE, *COMPANY[:3], Candidate("base", Configuration.base(3), 0)]
-    together = train_candidates(base, candidates, HISTORY, SETTINGS, on_step=lambda *told: steps.append(told))
+    together = train_candidates(base, candidates, Course(HISTORY, SETTINGS), on_step=lambda *told: steps.append(told))
 
     assert [result.key for result in together] == [candidate.key for candidate in candidates]
     for candidate, result in zip(candidates, together, strict=True):
-        assert_same_weights(result, train_candidates(base, [candidate], HISTORY, SETTINGS)[0])
+        assert_same_weights(result, train_candidates(base, [candidate], Course(HISTORY, SETTINGS))[0])
     assert steps == [(done, 32) for done in range(1, 33)]
     assert torch.get_num_threads() == 2
 

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Sequence
 
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from engine import training
+from engine import learner, lower_layers
 from engine.base import Base
-from engine.batches import encode_example, epoch_batches, lay_out
+from engine.batches import Batch, encode_example, lay_out
 from engine.configuration import Configuration
 from engine.errors import TrainingStoppedError
+from engine.evaluation import evaluate_stacks
 from engine.grouped import Route
 from engine.history import Sample
+from engine.losses import response_losses
 from engine.prompts import messages_for
 from engine.training import (
     Candidate,
+    Course,
     TrainedCandidate,
     TrainingSettings,
-    response_losses,
     train_candidates,
     train_group,
 )
@@ -60,7 +61,7 @@ COMPANY = [
 
 def in_one_batch(base: Base, candidates: Sequence[Candidate], history: Sequence[Sample]) -> list[TrainedCandidate]:
     """Trained side by side in one batch, as on an accelerator; a CPU would choose lanes."""
-    return train_group(base, candidates, history, SETTINGS, "", 0, lambda: False, lambda *_: None)
+    return train_group(base, candidates, Course(history, SETTINGS), places=len(candidates))
 
 
 def assert_same_weights(first: TrainedCandidate, second: TrainedCandidate) -> None:
@@ -76,7 +77,7 @@ def test_a_candidate_ends_with_the_same_weights_alone_and_among_seven_others(
     family: str, tiny_base: Callable[[str], Base]
 ) -> None:
     base = tiny_base(family)
-    alone = train_candidates(base, [CANDIDATE], HISTORY, SETTINGS)[0]
+    alone = train_candidates(base, [CANDIDATE], Course(HISTORY, SETTINGS))[0]
     among = in_one_batch(base, [*COMPANY[:3], CANDIDATE, *COMPANY[3:]], HISTORY)[3]
 
     assert alone.steps == 8
@@ -88,7 +89,7 @@ def test_a_candidate_ends_with_the_same_weights_alone_and_among_seven_others(
 def test_on_the_trained_base_a_candidate_ends_the_same_alone_and_in_company(small_base: Base) -> None:
     candidate = Candidate("mine", Configuration((False,) * 6 + (True,) * 6, 2, 8), seed=3)
     company = [Candidate("other", Configuration((True,) * 12, 1, 16), seed=4)]
-    alone = train_candidates(small_base, [candidate], HISTORY[:8], SETTINGS)[0]
+    alone = train_candidates(small_base, [candidate], Course(HISTORY[:8], SETTINGS))[0]
     among = in_one_batch(small_base, [*company, candidate], HISTORY[:8])[1]
 
     assert_same_weights(alone, among)
@@ -96,9 +97,9 @@ def test_on_the_trained_base_a_candidate_ends_the_same_alone_and_in_company(smal
 
 def test_user_b_after_user_a_equals_user_b_alone(tiny_base: Callable[[str], Base]) -> None:
     base = tiny_base("llama")
-    alone = train_candidates(base, [CANDIDATE], OTHER_HISTORY, SETTINGS)[0]
+    alone = train_candidates(base, [CANDIDATE], Course(OTHER_HISTORY, SETTINGS))[0]
     in_one_batch(base, [CANDIDATE, *COMPANY], HISTORY)
-    after = train_candidates(base, [CANDIDATE], OTHER_HISTORY, SETTINGS)[0]
+    after = train_candidates(base, [CANDIDATE], Course(OTHER_HISTORY, SETTINGS))[0]
 
     assert after.losses == alone.losses
     assert_same_weights(after, alone)
@@ -107,7 +108,7 @@ def test_user_b_after_user_a_equals_user_b_alone(tiny_base: Callable[[str], Base
 def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tiny_base: Callable[[str], Base]) -> None:
     base = tiny_base("llama")
     first, again, other = (
-        train_candidates(base, [Candidate("c", CANDIDATE.configuration, seed)], HISTORY, SETTINGS)[0]
+        train_candidates(base, [Candidate("c", CANDIDATE.configuration, seed)], Course(HISTORY, SETTINGS))[0]
         for seed in (1, 1, 2)
     )
 
@@ -131,7 +132,7 @@ def test_the_loss_is_that_of_the_response_tokens_only(tiny_base: Callable[[str],
 
 def test_training_lowers_the_loss_of_what_was_trained(small_base: Base) -> None:
     candidate = Candidate("c", Configuration.default_lora(12), seed=0)
-    trained = train_candidates(small_base, [candidate], HISTORY, SETTINGS)[0]
+    trained = train_candidates(small_base, [candidate], Course(HISTORY, SETTINGS))[0]
 
     assert trained.losses[-1] < 0.7 * trained.losses[0]
 
@@ -139,19 +140,19 @@ def test_training_lowers_the_loss_of_what_was_trained(small_base: Base) -> None:
 def test_a_diverging_candidate_fails_with_a_reason_and_the_others_go_on(tiny_base: Callable[[str], Base]) -> None:
     base = tiny_base("llama")
     poisoned = Candidate("poisoned", Configuration((True, True, True), 1, 8), seed=5)
-    alone = train_candidates(base, [CANDIDATE], HISTORY, SETTINGS)[0]
+    alone = train_candidates(base, [CANDIDATE], Course(HISTORY, SETTINGS))[0]
 
     steps: list[int] = []
 
-    def poison(group: int, _total: int) -> None:
-        steps.append(group)
+    def poison(done: int, _total: int) -> None:
+        steps.append(done)
         if len(steps) == 3:
             for parameter in seen:
                 parameter.data.fill_(math.nan)
 
     seen: list[torch.Tensor] = []
     with pytest.MonkeyPatch.context() as patch:
-        original = training._initial_parameters
+        original = learner._initial_parameters
 
         def remember(base: Base, candidate: Candidate) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
             a, b = original(base, candidate)
@@ -159,8 +160,8 @@ def test_a_diverging_candidate_fails_with_a_reason_and_the_others_go_on(tiny_bas
                 seen.extend(a.values())
             return a, b
 
-        patch.setattr(training, "_initial_parameters", remember)
-        failed, healthy = train_group(base, [poisoned, CANDIDATE], HISTORY, SETTINGS, "", 0, lambda: False, poison)
+        patch.setattr(learner, "_initial_parameters", remember)
+        failed, healthy = train_group(base, [poisoned, CANDIDATE], Course(HISTORY, SETTINGS), places=2, on_step=poison)
 
     assert failed.stack is None
     assert "diverged" in str(failed.error)
@@ -171,7 +172,7 @@ def test_a_diverging_candidate_fails_with_a_reason_and_the_others_go_on(tiny_bas
 def test_an_absurd_learning_rate_is_reported_as_divergence(tiny_base: Callable[[str], Base]) -> None:
     base = tiny_base("llama")
     settings = TrainingSettings(1e30, 0.0, 0.0, 4, 2, 1.0, 128)
-    result = train_candidates(base, [CANDIDATE], HISTORY, settings)[0]
+    result = train_candidates(base, [CANDIDATE], Course(HISTORY, settings))[0]
 
     assert result.stack is None
     assert "diverged" in str(result.error)
@@ -184,8 +185,7 @@ def test_training_stops_when_asked(tiny_base: Callable[[str], Base]) -> None:
         train_candidates(
             tiny_base("llama"),
             [CANDIDATE],
-            HISTORY,
-            SETTINGS,
+            Course(HISTORY, SETTINGS),
             should_stop=lambda: len(steps) == 2,
             on_step=lambda done, _total: steps.append(done),
         )
@@ -194,24 +194,23 @@ def test_training_stops_when_asked(tiny_base: Callable[[str], Base]) -> None:
 
 
 def test_the_base_itself_costs_no_training(tiny_base: Callable[[str], Base]) -> None:
-    result = train_candidates(tiny_base("llama"), [Candidate("base", Configuration.base(3), 0)], HISTORY, SETTINGS)[0]
+    result = train_candidates(
+        tiny_base("llama"), [Candidate("base", Configuration.base(3), 0)], Course(HISTORY, SETTINGS)
+    )[0]
 
     assert result.steps == 0
     assert result.stack is not None
     assert result.stack.parameters == 0
 
 
-def test_a_pass_holds_every_example_once_in_full_batches_and_each_pass_mixes_anew(
-    tiny_base: Callable[[str], Base],
-) -> None:
-    form = tiny_base("llama").format
-    samples = [Sample("word " * (1 + i % 40), "answer") for i in range(61)]
-    examples = [encode_example(form, messages_for(s.query), s.response, 512) for s in samples]
-    rng = random.Random(0)
-    first, second = epoch_batches(examples, 8, rng), epoch_batches(examples, 8, rng)
+def test_a_pass_takes_every_example_once_in_full_batches_and_each_pass_mixes_anew() -> None:
+    batches = learner._batches(61, TrainingSettings(2e-3, 0.0, 0.1, 8, 2, 1.0, 128), order_seed=0)
+    first, second = batches[:8], batches[8:]
 
     assert [len(batch) for batch in first] == [8] * 7 + [5]
-    assert sorted(e.length for batch in first for e in batch) == sorted(e.length for e in examples)
+    assert (
+        sorted(i for batch in first for i in batch) == sorted(i for batch in second for i in batch) == list(range(61))
+    )
     assert first != second
 
 
@@ -222,7 +221,7 @@ def test_a_batch_holds_no_token_but_those_of_its_examples(tiny_base: Callable[[s
 
     assert batch.ids.tolist() == [token for e in examples for token in e.prompt + e.response]
     assert batch.targets.tolist() == [token for e in examples for token in e.response]
-    twice = batch.repeated(2)
+    twice = Batch.end_to_end([batch, batch])
     assert torch.equal(twice.ids[twice.before_response + 1], twice.targets)
     assert twice.example.max() == 5
 
@@ -238,6 +237,66 @@ def test_a_sample_over_the_limit_keeps_the_end_of_the_query_and_the_beginning_of
     assert "last" in form.decode(example.prompt)
     assert "first" not in form.decode(example.prompt)
     assert form.decode(example.response).startswith("begin")
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "roberta"])
+def test_with_fewer_places_than_candidates_each_ends_with_the_same_weights(
+    family: str, tiny_base: Callable[[str], Base]
+) -> None:
+    base = tiny_base(family)
+    candidates = [CANDIDATE, *COMPANY[:3]]
+    few = train_group(base, candidates, Course(HISTORY, SETTINGS), places=2)
+
+    for one, other in zip(few, in_one_batch(base, candidates, HISTORY), strict=True):
+        assert_same_weights(one, other)
+
+
+def test_one_told_to_stop_leaves_its_place_and_the_others_end_as_they_would_alone(
+    tiny_base: Callable[[str], Base],
+) -> None:
+    base = tiny_base("llama")
+    asked: list[int] = []
+
+    def go_on(curve: Sequence[Sequence[float]]) -> bool:
+        asked.append(len(curve[-1]))
+        return len(asked) != 1
+
+    course = Course(HISTORY, SETTINGS, validation=OTHER_HISTORY, go_on=go_on)
+    stopped, *others = train_group(base, COMPANY[:3], course, places=1)
+
+    assert (stopped.complete, stopped.steps, len(stopped.curve)) == (False, 4, 1)
+    assert asked == [len(OTHER_HISTORY)] * 3
+    assert [other.steps for other in others] == [8, 8]
+    for other, alone in zip(others, in_one_batch(base, COMPANY[1:3], HISTORY), strict=True):
+        assert other.complete
+        assert_same_weights(other, alone)
+
+
+def test_the_loss_measured_after_the_last_pass_is_that_of_the_stack_that_comes_out(
+    tiny_base: Callable[[str], Base],
+) -> None:
+    base = tiny_base("llama")
+    course = Course(HISTORY, SETTINGS, validation=OTHER_HISTORY)
+    (trained,) = train_candidates(base, [CANDIDATE], course)
+    (scored,) = evaluate_stacks(
+        base, [trained.stack], OTHER_HISTORY, train=HISTORY, profile="", max_new_tokens=1, max_sequence_tokens=128
+    )
+
+    assert len(trained.curve) == 2
+    assert trained.curve[-1] == pytest.approx(scored.loss, abs=1e-5)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "roberta", "gemma2"])
+def test_keeping_what_the_lower_layers_gave_changes_nothing(
+    family: str, tiny_base: Callable[[str], Base], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tiny_base(family)
+    kept = train_candidates(base, [CANDIDATE], Course(HISTORY, SETTINGS))[0]
+    monkeypatch.setattr(lower_layers, "MOST_BYTES", 0)
+    anew = train_candidates(base, [CANDIDATE], Course(HISTORY, SETTINGS))[0]
+
+    assert CANDIDATE.configuration.active_layers[0] == 1
+    assert_same_weights(kept, anew)
 
 
 def test_all_candidates_see_the_same_batches(tiny_base: Callable[[str], Base]) -> None:

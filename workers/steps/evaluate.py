@@ -20,7 +20,7 @@ from app.repositories import trials as trial_rows
 from app.tables import Job, Step, Trial, now
 from engine.evaluation import Evaluation, evaluate_stacks
 from engine.metrics import mean_and_se
-from engine.training import Candidate, TrainedCandidate, TrainingSettings, train_candidates
+from engine.training import Candidate, Course, TrainedCandidate, TrainingSettings, train_candidates
 from workers.context import Context
 from workers.steps.history import load_history
 from workers.steps.progress import Progress
@@ -83,10 +83,7 @@ def evaluate(context: Context, job: Job, step: Step, should_stop: Callable[[], b
     trained = train_candidates(
         context.base,
         [Candidate(str(trial.number), configuration_of(trial), trial.seed) for trial in trials],
-        history.split.train,
-        training_settings(options),
-        profile=history.profile,
-        order_seed=options.seed,
+        Course(history.split.train, training_settings(options), history.profile, options.seed),
         should_stop=should_stop,
         on_step=Progress(context.database, job, step, trials, everything, options.parallel_steps),
     )

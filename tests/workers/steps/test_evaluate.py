@@ -11,6 +11,7 @@ from app.job_states import StepKind, TrialState
 from app.repositories import history, users
 from app.tables import Job, Step
 from engine.history import Sample
+from engine.training import Course
 from tests.workers.helpers import (
     TENANT,
     add_job,
@@ -52,10 +53,10 @@ def test_no_validation_or_test_text_reaches_training(context: Context, monkeypat
     seen: list[str] = []
     train_candidates = evaluate_step.train_candidates
 
-    def train_and_note(base: Any, candidates: Any, train: Sequence[Sample], *rest: Any, **named: Any) -> Any:
-        seen.extend(text for sample in train for text in (sample.query, sample.response))
-        seen.append(named["profile"])
-        return train_candidates(base, candidates, train, *rest, **named)
+    def train_and_note(base: Any, candidates: Any, course: Course, **named: Any) -> Any:
+        seen.extend(text for sample in course.train for text in (sample.query, sample.response))
+        seen.append(course.profile)
+        return train_candidates(base, candidates, course, **named)
 
     monkeypatch.setattr(evaluate_step, "train_candidates", train_and_note)
     add_person(context.database, marked(range(14, 20)))

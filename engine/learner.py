@@ -1,0 +1,187 @@
+"""One candidate in training: its parameters, its batches, its optimiser and its losses.
+
+Nothing here looks at another candidate. Must not know how many train side by side, or where the base runs.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from engine.base import Base
+from engine.configuration import Configuration
+from engine.stack import Stack, active_projections
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """How a candidate is trained. `warmup_fraction` is a share of all steps; then the rate stays (paper, 3.4)."""
+
+    learning_rate: float
+    weight_decay: float
+    warmup_fraction: float
+    batch_size: int
+    epochs: int
+    max_gradient_norm: float
+    max_sequence_tokens: int
+
+    def steps_a_pass(self, examples: int) -> int:
+        return -(-examples // self.batch_size)
+
+    def steps(self, examples: int) -> int:
+        """Optimiser steps of a whole training on so many examples."""
+        return self.epochs * self.steps_a_pass(examples)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One configuration to train; `seed` draws its A's."""
+
+    key: str
+    configuration: Configuration
+    seed: int
+
+
+@dataclass(frozen=True)
+class TrainedCandidate:
+    """What became of a candidate.
+
+    Args:
+        stack: None if it diverged; then `error` says how.
+        losses: training loss of each step, nats a token.
+        curve: validation losses after each pass, one per sample; empty where none were measured.
+        complete: whether it trained all its passes.
+    """
+
+    key: str
+    stack: Stack | None
+    losses: list[float]
+    steps: int
+    seconds: float
+    curve: list[list[float]] = field(default_factory=list)
+    complete: bool = True
+    error: str | None = None
+
+
+class Learner:
+    """A candidate in training: its float32 parameters, its loss curves, and where it is in its passes.
+
+    Args:
+        examples: how many there are to learn from; batches are drawn from their indices.
+        order_seed: draws the batches.
+    """
+
+    def __init__(
+        self, base: Base, candidate: Candidate, settings: TrainingSettings, examples: int, order_seed: int
+    ) -> None:
+        self.candidate = candidate
+        self.losses: list[float] = []
+        self.curve: list[list[float]] = []
+        self.error: str | None = None
+        self._settings = settings
+        self._stopped = False
+        self.a, self.b = _initial_parameters(base, candidate)
+        self.first_layer = min(candidate.configuration.active_layers, default=0)
+        self._steps = settings.steps(examples) if self.a else 0
+        self._pass = settings.steps_a_pass(examples)
+        self._batches = _batches(examples, settings, order_seed) if self.a else []
+        self._optimizer = (
+            torch.optim.AdamW(
+                self._parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
+            )
+            if self.a
+            else None
+        )
+
+    @property
+    def _parameters(self) -> list[Tensor]:
+        return [*self.a.values(), *self.b.values()]
+
+    @property
+    def done(self) -> bool:
+        return self.error is not None or self._stopped or len(self.losses) >= self._steps
+
+    @property
+    def at_end_of_pass(self) -> bool:
+        return len(self.losses) % self._pass == 0
+
+    @property
+    def steps_left(self) -> int:
+        return self._steps - len(self.losses)
+
+    def next_batch(self) -> Sequence[int]:
+        """Indices of the examples of the next step."""
+        return self._batches[len(self.losses)]
+
+    def note(self, loss: float) -> bool:
+        """Take down the loss of a step; whether it is finite, and so worth a gradient."""
+        self.losses.append(loss)
+        if not math.isfinite(loss):
+            self._give_up()
+        return self.error is None
+
+    def update(self) -> None:
+        """Clip the gradients and take the step."""
+        if self._optimizer is None:
+            return
+        warmup = max(1, round(self._settings.warmup_fraction * self._steps))
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._settings.learning_rate * min(1.0, len(self.losses) / warmup)
+        torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.max_gradient_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def stop(self) -> None:
+        """Train no further; what was learned so far stays."""
+        self._stopped = True
+
+    def result(self, dtype: torch.dtype, seconds: float) -> TrainedCandidate:
+        """What became of the candidate. Kept in the precision it was computed with: that is what validation saw."""
+        if self.error is None and not all(bool(torch.isfinite(p).all()) for p in self._parameters):
+            self._give_up()
+        stack = None
+        if self.error is None:
+            a = {name: t.detach().to(dtype) for name, t in self.a.items()}
+            b = {name: t.detach().to(dtype) for name, t in self.b.items()}
+            stack = Stack(self.candidate.configuration, a, b)
+        steps, complete = len(self.losses), not self._stopped
+        return TrainedCandidate(
+            self.candidate.key, stack, self.losses, steps, seconds, self.curve, complete, self.error
+        )
+
+    def _give_up(self) -> None:
+        """A diverged learner takes no further part."""
+        steps = len(self.losses)
+        self.error = f"training diverged: after {steps} steps the loss was {self.losses[-1]} and not all values finite"
+
+
+def _batches(examples: int, settings: TrainingSettings, order_seed: int) -> list[list[int]]:
+    """Indices of every step's examples: each pass in a random order of its own. Its last batch may be smaller."""
+    rng = random.Random(order_seed)
+    batches = []
+    for _ in range(settings.epochs):
+        order = list(range(examples))
+        rng.shuffle(order)
+        batches += [order[start : start + settings.batch_size] for start in range(0, examples, settings.batch_size)]
+    return batches
+
+
+def _initial_parameters(base: Base, candidate: Candidate) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """A uniform in +-1/sqrt(d_in), as PEFT draws it; B zero, so that an untrained stack changes nothing.
+
+    Drawn on the CPU from the candidate's own generator: the same on every device and in any company.
+    """
+    generator = torch.Generator().manual_seed(candidate.seed)
+    rank = candidate.configuration.total_rank
+    a, b = {}, {}
+    for p in active_projections(base.projections, candidate.configuration):
+        bound = 1 / math.sqrt(p.d_in)
+        drawn = torch.empty(rank, p.d_in).uniform_(-bound, bound, generator=generator)
+        a[p.name] = drawn.to(base.device).requires_grad_()
+        b[p.name] = torch.zeros(p.d_out, rank, device=base.device).requires_grad_()
+    return a, b

@@ -1,0 +1,72 @@
+"""What a stack loses on samples: cross-entropy of the response tokens, while training and on held-out samples alike.
+
+Knows batches and routes; must not know optimisers, schedules or scores of text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from engine.attention import Packed
+from engine.base import Base
+from engine.batches import Batch, Example, encode_example
+from engine.errors import TrainingStoppedError
+from engine.grouped import Route
+from engine.history import Sample
+from engine.layers import Span
+from engine.lower_layers import LowerLayers
+from engine.prompts import messages_for
+
+EXAMPLES_AT_ONCE = 16
+"""Held-out examples scored in one forward: more are no faster on a CPU, and large vocabularies' logits take memory."""
+
+
+def response_losses(base: Base, route: Route, batch: Batch, span: Span | None = None) -> Tensor:
+    """Cross-entropy of every response token, in nats: 1-d, in the order of the batch's targets.
+
+    Logits are computed for these tokens only.
+    """
+    hidden = base.hidden_states(batch.ids.unsqueeze(0), Packed(batch.lengths), route=route, span=span)[0]
+    return cross_entropy(base.logits(hidden[batch.before_response]), batch.targets, reduction="none")
+
+
+@torch.no_grad()
+def example_losses(
+    base: Base,
+    a: Mapping[str, Tensor],
+    b: Mapping[str, Tensor],
+    lower: LowerLayers,
+    first_layer: int,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> list[float]:
+    """Mean loss (nats a token) of each of `lower`'s examples through one stack; without tensors, the base.
+
+    Args:
+        first_layer: the lowest layer the stack is on; those below it are taken from `lower`.
+
+    Raises:
+        TrainingStoppedError: `should_stop` said so.
+    """
+    result = [0.0] * len(lower.examples)
+    order = sorted(range(len(result)), key=lambda i: lower.examples[i].length)
+    for start in range(0, len(order), EXAMPLES_AT_ONCE):
+        if should_stop():
+            raise TrainingStoppedError("evaluation was stopped")
+        chunk = order[start : start + EXAMPLES_AT_ONCE]
+        batch = lower.batch(chunk).to(base.device)
+        losses = response_losses(base, Route.of([(len(batch.ids), a, b)]), batch, lower.span(first_layer, chunk))
+        sums = torch.zeros(len(chunk), device=losses.device).index_add_(0, batch.example, losses)
+        means = sums / torch.bincount(batch.example, minlength=len(chunk))
+        for i, mean in zip(chunk, means.tolist(), strict=True):
+            result[i] = mean
+    return result
+
+
+def encode_samples(base: Base, samples: Sequence[Sample], max_tokens: int) -> list[Example]:
+    """Samples as a personalised stack sees them: the query alone, then the response."""
+    limit = min(max_tokens, base.context_length)
+    return [encode_example(base.format, messages_for(s.query), s.response, limit) for s in samples]
