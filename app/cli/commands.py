@@ -89,7 +89,7 @@ def status(client: ServiceClient, what: str | None) -> None:
 
 
 def ask(client: ServiceClient, user_id: str, query: str, mode: str) -> None:
-    """Print the answer as it comes, then how it was made."""
+    """Print the answer as it comes, then how it was made; on stderr, why the active version could not make it."""
     console = Console()
     for kind, data in client.stream(user_id, query, mode=mode):
         if kind == "delta":
@@ -97,6 +97,9 @@ def ask(client: ServiceClient, user_id: str, query: str, mode: str) -> None:
         elif kind == "done":
             console.out("")
             console.print(_made_by(data), style="dim", markup=False, highlight=False)
+            if data["warning"]:
+                said = f"milp: {data['warning']['detail']}"
+                Console(stderr=True).print(said, markup=False, highlight=False, soft_wrap=True)
 
 
 def chat(client: ServiceClient, user_id: str, mode: str, lines: TextIO) -> None:

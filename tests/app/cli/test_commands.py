@@ -18,22 +18,13 @@ from app.cli.client import ServiceClient
 from app.cli.errors import CliError
 from app.cli.histories import History
 from app.embedded.service import EmbeddedService
-from tests.app.cli.service import Ran, milp
+from tests.app.cli.service import milp, one_line
 
 HEAVY = ("torch", "transformers", "peft", "botorch", "matplotlib", "celery", "redis", "sqlalchemy", "fastapi", "httpx")
 
 
 def names(histories: Path) -> list[str]:
     return [json.loads(line)["user_id"] for line in histories.read_text().splitlines()]
-
-
-def one_line(ran: Ran) -> str:
-    """The single line of a failed command."""
-    assert ran.code == 1
-    assert ran.out == ""
-    (line,) = ran.err.splitlines()
-    assert line.startswith("milp: ")
-    return line
 
 
 def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
