@@ -16,11 +16,11 @@ from rich.text import Text
 
 from app.cli import histories, progress
 from app.cli.client import Json, ServiceClient
-from app.cli.commands import send
 from app.cli.errors import CliError, RefusedError
 from app.cli.examples import Answered, answer_examples
 from app.cli.histories import History
 from app.cli.published import Published, find_published
+from app.cli.sending import send_history
 from app.cli.serving import Service
 from app.cli.tables import console_for_tables, outcome_tables
 from app.job_states import FINAL
@@ -80,7 +80,7 @@ def run(service: Service, chosen: Sequence[History], *, options: Json, out: Path
 
 def _start(client: ServiceClient, history: History, options: Json, console: Console) -> str:
     """Import one user and have a job started; the job's id."""
-    answer = send(client, history, personalize=True, options=options)
+    answer = send_history(client, history, personalize=True, options=options)
     console.print(
         f"{history.user_id}: {answer['added']} samples imported"
         + (f", {answer['duplicates']} were known" if answer["duplicates"] else ""),
