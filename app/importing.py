@@ -22,7 +22,7 @@ from app.errors import (
 )
 from app.job_options import JobOptions
 from app.schemas.common import PlainText, without_nul
-from app.schemas.history import ChatLineIn, ChatMessageIn, HistoryIn, SampleIn
+from app.schemas.history import BesideSamples, ChatLineIn, ChatMessageIn, ConversationIn, HistoryIn, SampleIn
 from app.settings import Settings
 from app.validation import invalid_input
 from engine.history import Sample
@@ -53,7 +53,7 @@ class Importer:
         self._settings = settings
 
     def from_json(self, body: bytes) -> Import:
-        """A body of `HistoryIn`, or one OpenAI conversation.
+        """A body of `HistoryIn`, or of `ConversationIn`.
 
         Raises:
             InvalidEncodingError, InvalidJsonError, InvalidInputError, EmptyHistoryError, SampleTooLongError,
@@ -64,16 +64,12 @@ class Importer:
             # Counted before each of them is looked at.
             self._check_count(len(raw["samples"]))
         if isinstance(raw, dict) and "messages" in raw:
-            samples = _chat_samples(_validated(ChatLineIn, raw, ""), "")
-            self._check_count(len(samples))
-            for sample in samples:
-                self._check_sample(sample, "messages")
-            return self._checked(Import(samples), "samples")
+            return self._conversation(_validated(ConversationIn, raw, ""))
         given = _validated(HistoryIn, raw, "")
         samples = [Sample(s.query, s.response, s.time, s.kind) for s in given.samples]
         for index, sample in enumerate(samples):
             self._check_sample(sample, f"samples[{index}]")
-        return self._checked(Import(samples, given.profile, given.personalize, given.options), "samples")
+        return self._checked(_import(samples, given), "samples")
 
     def from_jsonl(
         self,
@@ -97,6 +93,13 @@ class Importer:
                 samples.append(sample)
             self._check_count(len(samples))
         return self._checked(Import(samples, profile, personalize, options), "file")
+
+    def _conversation(self, given: ConversationIn) -> Import:
+        samples = _chat_samples(given, "")
+        self._check_count(len(samples))
+        for sample in samples:
+            self._check_sample(sample, "messages")
+        return self._checked(_import(samples, given), "samples")
 
     def _checked(self, history: Import, what: str) -> Import:
         if not history.samples:
@@ -144,6 +147,10 @@ def job_options_from(text: str) -> JobOptions:
         InvalidJsonError, InvalidInputError
     """
     return _validated(JobOptions, _parsed(text, "options"), "options")
+
+
+def _import(samples: list[Sample], given: BesideSamples) -> Import:
+    return Import(samples, given.profile, given.personalize, given.options)
 
 
 def _line_samples(line: str, place: str) -> Iterator[Sample]:

@@ -10,6 +10,7 @@ from app.job_states import TrialState
 from app.repositories import overview, trials
 from app.schemas.jobs import BestTrial, FrontPoint, JobError, JobOut, JobSummary, TrialOut
 from app.tables import Job, Trial
+from engine.pareto import pareto_front
 
 _DONE = frozenset({TrialState.succeeded, TrialState.failed})
 
@@ -29,7 +30,7 @@ def full(session: Session, job: Job) -> JobOut:
     return JobOut(
         **summary.model_dump(),
         best=BestTrial(trial=best.trial, rouge_l=best.rouge_l, loss=best.loss) if best else None,
-        pareto_front=pareto_front(scored),
+        pareto_front=[scored[i] for i in pareto_front(scored)],
         report=job.report,
     )
 
@@ -39,15 +40,6 @@ def trial_out(trial: Trial) -> TrialOut:
         **trial.model_dump(include=set(TrialOut.model_fields) - {"error"}),
         error=JobError.model_validate(trial.error) if trial.error else None,
     )
-
-
-def pareto_front(points: Sequence[FrontPoint]) -> list[FrontPoint]:
-    """The points that no other beats: lower loss and higher ROUGE-L are better. By rising loss; of equals the first."""
-    front: list[FrontPoint] = []
-    for point in sorted(points, key=lambda p: (p.loss, -p.rouge_l, p.trial)):
-        if not front or point.rouge_l > front[-1].rouge_l:
-            front.append(point)
-    return front
 
 
 def _summary(job: Job, trials_done: int) -> JobSummary:

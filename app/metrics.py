@@ -5,9 +5,11 @@ Labels are few and bounded: route templates, never paths or user ids.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from app.job_states import JobStatus
 
@@ -15,6 +17,16 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 """From a look-up in the database to a long streamed answer on a CPU."""
+
+
+class _Evictions(Collector):
+    """A counter that the bank keeps: it is read when somebody looks, and never raised here."""
+
+    def __init__(self) -> None:
+        self.total = 0
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        yield CounterMetricFamily("milp_bank_evictions", "Stacks dropped for others to be loaded.", value=self.total)
 
 
 class Metrics:
@@ -42,6 +54,8 @@ class Metrics:
         self._running = Gauge("milp_answers_running", "Answers being decoded.", registry=r)
         self._bank = Gauge("milp_bank_stacks", "Stacks loaded onto the base.", registry=r)
         self._bank_places = Gauge("milp_bank_places", "Stacks that can be loaded at once.", registry=r)
+        self._evictions = _Evictions()
+        r.register(self._evictions)
 
     def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
         method = method if method in _METHODS else "other"
@@ -64,11 +78,12 @@ class Metrics:
     def set_database_up(self, up: bool) -> None:
         self._database.set(up)
 
-    def set_answering(self, *, waiting: int, running: int, stacks: int, places: int) -> None:
+    def set_answering(self, *, waiting: int, running: int, stacks: int, places: int, evictions: int) -> None:
         self._waiting.set(waiting)
         self._running.set(running)
         self._bank.set(stacks)
         self._bank_places.set(places)
+        self._evictions.total = evictions
 
     def text(self) -> bytes:
         """The figures in Prometheus' text format."""

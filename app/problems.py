@@ -141,7 +141,7 @@ def _from_http(request: Request, error: HTTPException) -> errors.ServiceError:
         return errors.InvalidEncodingError("The body is not UTF-8. Encode it as UTF-8 and send it again.")
     path = request.url.path
     match error.status_code:
-        case 404 if b"%2f" in request.scope.get("raw_path", b"").lower() and path.startswith("/v1/users/"):
+        case 404 if path.startswith("/v1/users/") and b"%2f" in _segment(request, 3):
             return errors.InvalidUserIdError("A user id has no slash in it; nothing is stored under such an id.")
         case 404:
             return errors.NotFoundError(f"There is nothing at {path}. /docs lists every path.")
@@ -153,6 +153,11 @@ def _from_http(request: Request, error: HTTPException) -> errors.ServiceError:
         case 400:
             return errors.InvalidInputError(f"The body cannot be read: {error.detail}")
     return errors.ServiceError(str(error.detail))
+
+
+def _segment(request: Request, number: int) -> bytes:
+    """A part of the path as it was sent, in lower case: what a slash within it has become is still seen."""
+    return b"".join(request.scope.get("raw_path", b"").lower().split(b"/")[number : number + 1])
 
 
 def _sentence(error: Exception) -> str:

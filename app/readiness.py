@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from redis import Redis, RedisError
-
 from adapters_store.errors import StoreError
+from app import broker
 from app.errors import BrokerAwayError, ServiceError
 from app.schemas.health import Part
 from app.state import Services
-
-_BROKER_SECONDS = 2.0
-"""Long enough for any Redis that is well."""
 
 
 def look(services: Services) -> dict[str, Part]:
@@ -43,13 +39,7 @@ def _checked(check: Callable[[], object]) -> Part:
 
 
 def _ping_broker(url: str) -> None:
-    # Celery's name for a Unix socket differs from the Redis client's.
-    address = url.replace("redis+socket://", "unix://", 1)
     try:
-        with Redis.from_url(address, socket_connect_timeout=_BROKER_SECONDS, socket_timeout=_BROKER_SECONDS) as client:
-            client.ping()
-    except (RedisError, OSError, ValueError) as error:
-        raise BrokerAwayError(
-            f"The broker cannot be reached ({type(error).__name__}). Start Redis, or correct MILP_BROKER_URL. "
-            "Histories are still taken; their jobs begin when it is back."
-        ) from error
+        broker.ping(url)
+    except BrokerAwayError as error:
+        raise BrokerAwayError(f"{error.detail} Histories are still taken; their jobs begin when it is back.") from error

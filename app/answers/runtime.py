@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Event, Thread
+from threading import Thread
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
@@ -39,16 +39,11 @@ class AnsweringRuntime:
         self._settings = settings
         self._loaded: Loaded | None = None
         self._failure: str | None = None
-        self._ended = Event()
         self._closing = False
         self._thread = Thread(target=self._load, name="base-loading", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
-
-    def wait(self, seconds: float) -> bool:
-        """Whether loading ended, well or not, within `seconds`."""
-        return self._ended.wait(seconds)
 
     def get(self) -> Loaded:
         """The base and its engine.
@@ -91,8 +86,6 @@ class AnsweringRuntime:
         except Exception:
             self._failure = "The base model failed to load; the service's log says why."
             log.exception("base_model_failed")
-        finally:
-            self._ended.set()
 
 
 def _load(settings: Settings, closing: Callable[[], bool]) -> Loaded | None:

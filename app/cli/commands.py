@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -12,6 +12,7 @@ from rich.table import Table
 from app.cli import histories, progress
 from app.cli.client import Json, ServiceClient
 from app.cli.errors import CliError
+from app.cli.sending import send_file, send_history
 from app.cli.tables import console_for_tables, outcome_tables
 
 
@@ -21,38 +22,11 @@ def import_file(client: ServiceClient, file: Path, names: Sequence[str], persona
         if len(names) != 1:
             raise CliError(f"{file} names no user. Say whose history it is with one --user ID.")
         wanted = "auto" if personalize is None else str(personalize).lower()
-        _print(f"{names[0]}: {_added(client.add_file(names[0], histories.read_text(file).encode(), wanted))}")
+        _print(f"{names[0]}: {_added(send_file(client, names[0], histories.read_text(file), wanted))}")
         return
     for history in histories.choose(histories.read_histories(file), names, str(file)):
-        answer = send(client, history, personalize="auto" if personalize is None else personalize)
+        answer = send_history(client, history, personalize="auto" if personalize is None else personalize)
         _print(f"{history.user_id}: {_added(answer)}")
-
-
-def send(client: ServiceClient, history: histories.History, **job: Any) -> Json:
-    """Send one history, in one request if it fits; else in several, of which only the last may start a job.
-
-    Returns:
-        The last answer, with the counts of all.
-
-    Raises:
-        CliError: refused or broken off; it says what was stored where earlier parts were.
-    """
-    bodies = list(history.bodies())
-    added = duplicates = 0
-    for number, body in enumerate(bodies, 1):
-        last = number == len(bodies)
-        try:
-            answer = client.add_history(history.user_id, {**body, **(job if last else {"personalize": False})})
-        except CliError as error:
-            if number == 1:
-                raise
-            raise CliError(
-                f"{error} That was part {number} of {len(bodies)} of {history.user_id}; {added} samples were stored "
-                "before it. Sending the same again is safe: what is stored already is left out as a duplicate."
-            ) from error
-        added += answer["added"]
-        duplicates += answer["duplicates"]
-    return {**answer, "added": added, "duplicates": duplicates}
 
 
 def personalize(client: ServiceClient, user_id: str, options: Json, *, wait: bool) -> None:
@@ -89,7 +63,7 @@ def status(client: ServiceClient, what: str | None) -> None:
 
 
 def ask(client: ServiceClient, user_id: str, query: str, mode: str) -> None:
-    """Print the answer as it comes, then how it was made."""
+    """Print the answer as it comes, then how it was made; on stderr, why the active version could not make it."""
     console = Console()
     for kind, data in client.stream(user_id, query, mode=mode):
         if kind == "delta":
@@ -97,6 +71,9 @@ def ask(client: ServiceClient, user_id: str, query: str, mode: str) -> None:
         elif kind == "done":
             console.out("")
             console.print(_made_by(data), style="dim", markup=False, highlight=False)
+            if data["warning"]:
+                said = f"milp: {data['warning']['detail']}"
+                Console(stderr=True).print(said, markup=False, highlight=False, soft_wrap=True)
 
 
 def chat(client: ServiceClient, user_id: str, mode: str, lines: TextIO) -> None:

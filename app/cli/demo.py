@@ -16,11 +16,11 @@ from rich.text import Text
 
 from app.cli import histories, progress
 from app.cli.client import Json, ServiceClient
-from app.cli.commands import send
 from app.cli.errors import CliError, RefusedError
 from app.cli.examples import Answered, answer_examples
 from app.cli.histories import History
 from app.cli.published import Published, find_published
+from app.cli.sending import send_history
 from app.cli.serving import Service
 from app.cli.tables import console_for_tables, outcome_tables
 from app.job_states import FINAL
@@ -64,8 +64,7 @@ def run(service: Service, chosen: Sequence[History], *, options: Json, out: Path
         _cancel_leftovers(client, chosen)
     jobs: dict[str, str] = {}
     with _cancelled_unless_done(client, jobs):
-        for history in chosen:
-            jobs[history.user_id] = _start(client, history, options, console)
+        _start(client, chosen, options, jobs, console)
         ended = progress.follow(client, jobs, console, service.check)
     done = [history for history in chosen if progress.succeeded(ended[history.user_id])]
     for history in done:
@@ -78,16 +77,36 @@ def run(service: Service, chosen: Sequence[History], *, options: Json, out: Path
     progress.raise_failed(ended)
 
 
-def _start(client: ServiceClient, history: History, options: Json, console: Console) -> str:
-    """Import one user and have a job started; the job's id."""
-    answer = send(client, history, personalize=True, options=options)
-    console.print(
-        f"{history.user_id}: {answer['added']} samples imported"
-        + (f", {answer['duplicates']} were known" if answer["duplicates"] else ""),
-        highlight=False,
-    )
-    job = answer["job"] or client.personalize(history.user_id, options)
-    return str(job["id"])
+def _start(
+    client: ServiceClient, chosen: Sequence[History], options: Json, jobs: dict[str, str], console: Console
+) -> None:
+    """Import all users, then have their jobs started: a history that is refused is so before anything runs.
+
+    Args:
+        jobs: takes the jobs' ids by user, each as it starts.
+
+    Raises:
+        CliError: a history was refused; it says whose.
+    """
+    totals: dict[str, int] = {}
+    for history in chosen:
+        with _named(history):
+            answer = send_history(client, history, personalize=False)
+        totals[history.user_id] = answer["total"]
+        known = f", {answer['duplicates']} were known" if answer["duplicates"] else ""
+        console.print(f"{history.user_id}: {answer['added']} samples imported{known}", highlight=False)
+    # The shortest first: if that one is long enough for a job, so are the others.
+    for history in sorted(chosen, key=lambda history: totals[history.user_id]):
+        with _named(history):
+            jobs[history.user_id] = str(client.personalize(history.user_id, options)["id"])
+
+
+@contextlib.contextmanager
+def _named(history: History) -> Iterator[None]:
+    try:
+        yield
+    except RefusedError as error:
+        raise CliError(f"The history of {history.user_id} was refused: {error} No job was started.") from error
 
 
 def _report(service: Service, history: History, job: Json, out: Path, console: Console) -> None:

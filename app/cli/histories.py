@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from app.cli.errors import CliError
 
@@ -17,6 +17,7 @@ _BODY_BYTES = 30 * 2**20
 """Most bytes of samples and profile in one request: a little below the `max_body_bytes` that a service has unless told
 otherwise. As large as can be, because the service stores a request's samples all or none."""
 _NAMES_SHOWN = 12
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,19 +32,17 @@ class History:
     def user_id(self) -> str:
         return valid_user_id(self.name)
 
-    def bodies(self) -> Iterator[dict[str, Any]]:
-        """The history as request bodies, one if it fits and as few as it takes if not; the first has the profile."""
-        batch: list[dict[str, Any]] = []
-        head: dict[str, Any] = {"profile": self.profile}
-        size = _encoded_bytes(head)
-        for sample in self.samples:
-            length = _encoded_bytes(sample) + 1
-            if batch and size + length > _BODY_BYTES:
-                yield {"samples": batch, **head}
-                batch, head, size = [], {}, 0
-            batch.append(sample)
-            size += length
-        yield {"samples": batch, **head}
+    def bodies(self, start: int = 0, most_bytes: int | None = None) -> Iterator[dict[str, Any]]:
+        """The history from a sample on as request bodies, as few as it takes; that of the first has the profile.
+
+        Args:
+            most_bytes: of a body; None: as many as a service takes unless told otherwise.
+        """
+        head: dict[str, Any] = {"profile": self.profile} if start == 0 else {}
+        most = _BODY_BYTES if most_bytes is None else most_bytes
+        for group in in_groups(self.samples[start:], encoded_bytes, most, taken=encoded_bytes(head)):
+            yield {"samples": group, **head}
+            head = {}
 
 
 def valid_user_id(name: str) -> str:
@@ -52,6 +51,44 @@ def valid_user_id(name: str) -> str:
     if cleaned == name:
         return name
     return f"{cleaned or 'user'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def encoded_bytes(value: dict[str, Any]) -> int:
+    """Bytes of an object in a request's JSON; a few more than are sent, for the spaces after its separators."""
+    return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+
+def in_groups(
+    items: Sequence[T], bytes_of: Callable[[T], int], most_bytes: int, *, taken: int = 0
+) -> Iterator[list[T]]:
+    """Runs of items of at most so many bytes, separators included; an item that is larger is a run of its own.
+
+    Args:
+        taken: bytes of the first run that something else needs.
+    """
+    group: list[T] = []
+    size = taken
+    for item in items:
+        length = bytes_of(item) + 1
+        if group and size + length > most_bytes:
+            yield group
+            group, size = [], 0
+        group.append(item)
+        size += length
+    yield group
+
+
+def jsonl_lines(text: str) -> list[str]:
+    """The lines of JSONL, each with the blank ones before it, so that joined they count as they did."""
+    lines: list[str] = []
+    blank = ""
+    for line in text.split("\n"):
+        if line.strip():
+            lines.append(blank + line)
+            blank = ""
+        else:
+            blank += line + "\n"
+    return lines
 
 
 def names_no_user(path: Path) -> bool:
@@ -107,11 +144,6 @@ def listed(names: Sequence[str]) -> str:
     """Names for a message, not too many."""
     shown = ", ".join(names[:_NAMES_SHOWN])
     return f"{shown} and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else shown
-
-
-def _encoded_bytes(value: dict[str, Any]) -> int:
-    """Bytes of an object in a request's JSON; a few more than are sent, for the spaces after its separators."""
-    return len(json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -99,7 +99,9 @@ class EmbeddedService:
         self._lock.announce(self.url)
         logs = self.settings.data_dir / "logs"
 
-        if not self.settings.broker_url:
+        if self.settings.broker_url:
+            _require_broker(self.settings.broker_url)
+        else:
             self._say("private Redis")
             redis = PrivateRedis(self.settings.data_dir / "redis", log=logs / "redis.log", environment=os.environ)
             self._children.append(redis.child)
@@ -207,6 +209,16 @@ def _upgrade_database(settings: Settings) -> None:
         raise EmbeddedError(error.detail) from error
     finally:
         database.dispose()
+
+
+def _require_broker(url: str) -> None:
+    """Before anything is started that would only wait for it."""
+    from app import broker
+
+    try:
+        broker.ping(url)
+    except ServiceError as error:
+        raise EmbeddedError(f"{error.detail} Without that setting, `milp up` starts a Redis of its own.") from error
 
 
 def _bindable_port(host: str, port: int) -> int:

@@ -44,6 +44,7 @@ def metrics(services: ServicesDep) -> Response:
             running=engine.running,
             stacks=len(engine.loaded_keys()),
             places=services.settings.bank_stacks,
+            evictions=engine.evictions,
         )
     try:
         with services.database.read() as session:

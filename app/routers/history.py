@@ -17,7 +17,7 @@ from app.openapi import problems
 from app.repositories import history, users
 from app.routers.parameters import CursorParam, LimitParam, UserIdDep
 from app.schemas.common import Paged
-from app.schemas.history import ChatLineIn, HistoryAdded, HistoryErased, HistoryIn, HistoryUpload, SampleOut
+from app.schemas.history import ConversationIn, HistoryAdded, HistoryErased, HistoryIn, HistoryUpload, SampleOut
 from app.state import ServicesDep
 
 router = APIRouter(tags=["history"])
@@ -32,7 +32,7 @@ _BODY = {
                 "schema": {
                     "anyOf": [
                         {"$ref": "#/components/schemas/HistoryIn"},
-                        {"$ref": "#/components/schemas/ChatLineIn"},
+                        {"$ref": "#/components/schemas/ConversationIn"},
                     ]
                 }
             },
@@ -43,7 +43,7 @@ _BODY = {
         },
     }
 }
-BODY_SCHEMAS = (HistoryIn, ChatLineIn, HistoryUpload)
+BODY_SCHEMAS = (HistoryIn, ConversationIn, HistoryUpload)
 """Read by hand, so FastAPI does not know them: `app.openapi` adds them to the document."""
 
 

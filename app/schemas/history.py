@@ -26,10 +26,9 @@ class SampleIn(Body):
     )
 
 
-class HistoryIn(Body):
-    """A history, or a further part of one. Samples that the user has already are not added again."""
+class BesideSamples(Body):
+    """What may stand beside a history in a JSON body, however its samples are written."""
 
-    samples: list[SampleIn]
     profile: PlainText | None = Field(None, description="facts about the user; replaces what was said before")
     personalize: Literal["auto"] | bool = Field(
         "auto",
@@ -37,6 +36,12 @@ class HistoryIn(Body):
         "true: start one, or refuse the request; false: only store",
     )
     options: JobOptions | None = Field(None, description="of the job that is started, or of the one that waits")
+
+
+class HistoryIn(BesideSamples):
+    """A history, or a further part of one. Samples that the user has already are not added again."""
+
+    samples: list[SampleIn]
 
 
 class ChatMessageIn(BaseModel):
@@ -47,14 +52,15 @@ class ChatMessageIn(BaseModel):
 
 
 class ChatLineIn(BaseModel):
-    """A conversation in OpenAI's chat format, as a line of JSONL or a whole JSON body.
-
-    Each user turn with the assistant's next is a sample.
-    """
+    """A conversation in OpenAI's chat format. Each user turn with the assistant's next is a sample."""
 
     messages: list[ChatMessageIn]
     time: Time | None = None
     kind: PlainText = Field("dialogue", min_length=1, max_length=KIND_CHARS)
+
+
+class ConversationIn(ChatLineIn, BesideSamples):
+    """A history that is one conversation in OpenAI's chat format."""
 
 
 class HistoryUpload(BaseModel):

@@ -111,4 +111,11 @@ def test_a_history_may_come_as_samples_or_as_one_conversation(document: dict[str
     named = [choice["$ref"].rsplit("/", 1)[1] for choice in body["schema"]["anyOf"]]
     schemas = document["components"]["schemas"]
     assert [schemas[name]["required"] for name in named] == [["samples"], ["messages"]]
+    both = {"profile", "personalize", "options"}
+    assert [sorted(set(schemas[name]["properties"]) - both) for name in named] == [
+        ["samples"],
+        ["kind", "messages", "time"],
+    ]
+    assert [schemas[name]["additionalProperties"] for name in named] == [False, False]
+    assert [both <= set(schemas[name]["properties"]) for name in named] == [True, True]
     assert "ChatMessageIn" in schemas

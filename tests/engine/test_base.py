@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +17,7 @@ from engine.attention import Packed
 from engine.base import Base, load_base
 from engine.errors import BaseModelError, UnknownArchitectureError
 from engine.grouped import Route
-from tests.support.families import CONFIGS, save_tiny_model
+from tests.support.families import BASE_MODEL, CONFIGS, save_tiny_model
 
 GATED = {"gate_proj", "up_proj", "down_proj"}
 EXPECTED = dict.fromkeys(CONFIGS, GATED) | {"gpt2": {"c_fc", "c_proj"}, "roberta": {"dense"}}
@@ -63,6 +67,43 @@ def test_the_digest_tells_bases_apart_and_is_the_same_for_the_same_files(tmp_pat
     other = load_base(str(save_tiny_model("llama", tmp_path / "c", seed=1)), dtype="float32")
 
     assert first.digest == same.digest != other.digest
+
+
+def hub_cache(root: Path, name: str, model: Path) -> dict[str, str]:
+    """A Hugging Face cache that holds `model` under a hub name, as an earlier download left it; its environment."""
+    repository = root / f"models--{name.replace('/', '--')}"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("a" * 40)
+    snapshot, blobs = repository / "snapshots" / ("a" * 40), repository / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for number, file in enumerate(sorted(model.iterdir())):
+        shutil.copyfile(file, blobs / f"{number:040x}")
+        (snapshot / file.name).symlink_to(f"../../blobs/{number:040x}")
+    return {**os.environ, "HF_HUB_CACHE": str(root), "HF_HUB_OFFLINE": "1"}
+
+
+def test_a_base_is_loaded_by_its_hub_name_offline_and_a_name_that_is_not_there_is_told(tmp_path: Path) -> None:
+    folder = save_tiny_model("llama", tmp_path / "model")
+    program = (
+        "from engine.base import load_base; from engine.errors import BaseModelError\n"
+        "print(load_base('someone/tiny').digest)\n"
+        "try: load_base('someone/other')\n"
+        "except BaseModelError as error: print(error)"
+    )
+    # The hub's client reads its environment once, when it is imported.
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        env=hub_cache(tmp_path / "cache", "someone/tiny", folder),
+        cwd=BASE_MODEL.parent,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines() == [
+        load_base(str(folder)).digest,
+        "'someone/other' is neither a local folder nor a Hugging Face model that can be fetched from here.",
+    ]
 
 
 def test_a_missing_folder_is_refused_with_what_to_do(tmp_path: Path) -> None:

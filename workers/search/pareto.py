@@ -1,4 +1,4 @@
-"""Pareto front and hypervolume of two objectives: loss (less is better) and ROUGE-L (more is better).
+"""What a Pareto front is worth: its hypervolume over loss (less is better) and ROUGE-L (more is better).
 
 Plain arithmetic; loads nothing heavy.
 """
@@ -7,24 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from engine.pareto import pareto_front
 from workers.search.observations import Observation
-
-
-def pareto_front(observations: Sequence[Observation]) -> list[int]:
-    """Indices of the observations that no other one beats, lowest loss first.
-
-    One beats another when it is at least as good in both objectives and better in one. Of equals, all stay.
-    """
-    best_rouge = float("-inf")
-    front: list[int] = []
-    order = sorted(range(len(observations)), key=lambda i: (observations[i].loss, -observations[i].rouge_l, i))
-    for i in order:
-        last = observations[front[-1]] if front else None
-        same = last is not None and (last.loss, last.rouge_l) == (observations[i].loss, observations[i].rouge_l)
-        if observations[i].rouge_l > best_rouge or same:
-            front.append(i)
-            best_rouge = observations[i].rouge_l
-    return front
 
 
 def reference_point(observations: Sequence[Observation]) -> tuple[float, float]:

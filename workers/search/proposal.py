@@ -6,8 +6,9 @@ import random
 from collections.abc import Collection, Sequence
 
 from engine.configuration import Configuration
+from engine.pareto import pareto_front
 from workers.search.observations import Observation
-from workers.search.pareto import pareto_front, reference_point
+from workers.search.pareto import reference_point
 from workers.search.seeds import derive_seed, torch_seeded
 from workers.search.space import SearchSpace
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from engine.pareto import pareto_front
 from workers.search.observations import Observation
-from workers.search.pareto import pareto_front
 
 CONFIDENCE_Z = 1.0
 """Standard errors below the mean at which ROUGE-L is judged: the one-sided 84 % bound. Validation has few samples,

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from app.job_states import TrialOrigin
 from app.tables import Trial
 from engine.metrics import bootstrap_interval
+from engine.pareto import pareto_front
 from workers.failures import StepFailedError
 from workers.search.gate import GateDecision
-from workers.search.pareto import pareto_front
 from workers.search.winner import choose_winner
 from workers.steps.trials import observation_of
 

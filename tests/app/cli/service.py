@@ -31,3 +31,12 @@ def milp(*arguments: str, folder: Path, given: str = "", **settings: str) -> Ran
         timeout=280,
     )
     return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def one_line(ran: Ran) -> str:
+    """The single line of a failed command."""
+    assert ran.code == 1
+    assert ran.out == ""
+    (line,) = ran.err.splitlines()
+    assert line.startswith("milp: ")
+    return line

@@ -7,33 +7,20 @@ import re
 import socket
 import subprocess
 import sys
-import uuid
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from app.cli import commands
 from app.cli.client import ServiceClient
-from app.cli.errors import CliError
-from app.cli.histories import History
 from app.embedded.service import EmbeddedService
-from tests.app.cli.service import Ran, milp
+from tests.app.cli.service import milp, one_line
 
 HEAVY = ("torch", "transformers", "peft", "botorch", "matplotlib", "celery", "redis", "sqlalchemy", "fastapi", "httpx")
 
 
 def names(histories: Path) -> list[str]:
     return [json.loads(line)["user_id"] for line in histories.read_text().splitlines()]
-
-
-def one_line(ran: Ran) -> str:
-    """The single line of a failed command."""
-    assert ran.code == 1
-    assert ran.out == ""
-    (line,) = ran.err.splitlines()
-    assert line.startswith("milp: ")
-    return line
 
 
 def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
@@ -157,21 +144,6 @@ def test_what_the_service_refuses_is_one_line(service: EmbeddedService, tmp_path
     assert "nobody" in one_line(milp("chat", "nobody", "--url", service.url, folder=tmp_path))
     assert "job_nope" in one_line(milp("status", "job_nope", "--url", service.url, folder=tmp_path))
     one_line(milp("ask", "an/na", "Hi", "--url", service.url, folder=tmp_path))
-
-
-def test_a_part_refused_after_others_says_what_was_stored_and_that_sending_again_is_safe(
-    client: ServiceClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("app.cli.histories._BODY_BYTES", 2000)
-    samples = [{"query": f"{i} " + "q" * 900, "response": "Yes."} for i in range(4)]
-    history = History(f"parts-{uuid.uuid4().hex[:8]}", "", [*samples, {"query": "q" * 8001, "response": "No."}])
-    with pytest.raises(CliError) as refused:
-        commands.send(client, history, personalize=False)
-    said = str(refused.value)
-    assert f"part 3 of 3 of {history.user_id}; 4 samples were stored before it. Sending the same again is safe" in said
-    assert "8000" in said
-    again = commands.send(client, History(history.name, "", samples), personalize=False)
-    assert (again["added"], again["duplicates"], again["total"]) == (0, 4, 4)
 
 
 def test_an_argument_that_is_not_utf8_is_named_with_what_to_do(tmp_path: Path) -> None:

@@ -75,7 +75,9 @@ def test_a_user_whose_job_fails_does_not_cost_the_others_their_reports(
             line = demo.stdout.readline()
             assert line, said
             said += line
-        (job,) = client.jobs(user_id=ada)
+        while not (started := list(client.jobs(user_id=ada))):
+            assert demo.poll() is None
+        (job,) = started
         client.cancel(job["id"])
         rest = demo.communicate(timeout=240)[0]
     assert demo.returncode == 1, rest
@@ -97,15 +99,26 @@ def test_a_demo_leaves_the_version_active_that_was_active_before(
     assert active == (job["version_id"] if report["activated"] else None)
 
 
-def test_a_history_too_short_ends_the_demo_with_the_reason(
-    service: EmbeddedService, client: ServiceClient, histories: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (5, "5 samples are too few to personalise: at least 20 are needed"),
+        ([{"query": "q" * 8001, "response": "r"}], "the query has 8001 characters; 8000 is the most"),
+    ],
+)
+def test_a_later_history_that_is_refused_is_named_before_any_job_starts(
+    service: EmbeddedService, client: ServiceClient, histories: Path, tmp_path: Path, given: Any, said: str
 ) -> None:
-    row = json.loads(histories.read_text().splitlines()[0])
-    histories.write_text(json.dumps({**row, "samples": row["samples"][:5]}))
+    ada, bob = (json.loads(line) for line in histories.read_text().splitlines())
+    bob["samples"] = bob["samples"][:given] if isinstance(given, int) else bob["samples"] + given
+    histories.write_text(f"{json.dumps(ada)}\n{json.dumps(bob)}\n")
     ran = milp("demo", "--data", str(histories), "--url", service.url, folder=tmp_path)
     assert ran.code == 1
     (line,) = ran.err.splitlines()
-    assert "5 samples are too few to personalise" in line
+    assert line.startswith(f"milp: The history of {bob['user_id']} was refused: ")
+    assert said in line
+    assert line.endswith("No job was started.")
+    assert list(client.jobs(user_id=ada["user_id"])) == []
 
 
 def test_without_a_file_the_demo_takes_two_of_the_examples() -> None:

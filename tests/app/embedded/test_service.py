@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ import pytest
 from app.cli.client import ServiceClient
 from app.embedded.service import child_environment, local_url
 from app.settings import Settings
+from tests.support.families import save_tiny_model
 
 _SECONDS = 120
 
@@ -168,6 +170,31 @@ def test_a_base_model_that_is_none_ends_the_start_with_the_reason(folder: Path) 
     assert "The base model cannot be used" in line
     assert "MILP_BASE_MODEL" in line
     assert not [p for p in psutil.process_iter() if str(folder) in " ".join(_command_line(p))]
+
+
+def test_a_base_model_of_an_unknown_architecture_ends_the_start_with_the_reason(folder: Path) -> None:
+    save_tiny_model("llama", folder / "base")
+    config = json.loads((folder / "base" / "config.json").read_text())
+    (folder / "base" / "config.json").write_text(json.dumps({**config, "model_type": "wonder"}))
+    failed = failing_up(folder, MILP_BASE_MODEL=str(folder / "base"))
+    assert failed.returncode == 1
+    (line,) = failed.stderr.splitlines()
+    assert "The base model cannot be used" in line
+    assert "`wonder`" in line
+    assert "Set MILP_BASE_MODEL" in line
+
+
+@pytest.mark.parametrize("url", ["redis://:secret@127.0.0.1:{port}/0", "redis+socket:///no-such.sock", "127.0.0.1"])
+def test_a_broker_that_does_not_answer_ends_the_start_before_anything_runs(folder: Path, url: str) -> None:
+    with socket.socket() as reserved:  # bound and not listening: nobody answers there
+        reserved.bind(("127.0.0.1", 0))
+        failed = failing_up(folder, MILP_BROKER_URL=url.format(port=reserved.getsockname()[1]))
+    assert (failed.returncode, failed.stdout) == (1, "")
+    (line,) = failed.stderr.splitlines()
+    assert line.startswith("milp: The broker cannot be reached (")
+    assert "Start Redis, or correct MILP_BROKER_URL." in line
+    assert "secret" not in line
+    assert not (folder / "data" / "logs").exists()
 
 
 def test_a_wrong_setting_is_named() -> None:

@@ -15,6 +15,7 @@ from app.tables import now
 from tests.support.api import pairs
 
 PATH = "/v1/users/ann/history"
+CONVERSATION = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
 
 
 def code_of(answer: Any) -> str:
@@ -97,8 +98,7 @@ def test_a_demanded_job_on_too_short_a_history_refuses_everything(api: TestClien
 
 
 def test_chat_lines_come_as_body_or_as_file(api: TestClient) -> None:
-    conversation = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
-    line = json.dumps(conversation).encode()
+    line = json.dumps(CONVERSATION).encode()
     answer = api.post(PATH, content=line, headers={"Content-Type": "application/jsonl; charset=utf-8"})
     assert (answer.status_code, answer.json()["added"]) == (202, 1)
     answer = api.post(
@@ -109,6 +109,17 @@ def test_chat_lines_come_as_body_or_as_file(api: TestClient) -> None:
     assert (answer.status_code, answer.json()["added"]) == (202, 1)
     assert answer.json()["job_skipped"]["code"] == "not_asked"
     assert api.get("/v1/users/bob").json()["profile"] == "a pilot"
+
+
+def test_a_conversation_takes_profile_job_and_options_as_samples_do(api: TestClient) -> None:
+    turns = [(role, f"{role} says {i}") for i in range(25) for role in ("user", "assistant")]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    stored = api.post(PATH, json={"messages": messages[:4], "personalize": False, "profile": "a cook"}).json()
+    assert (stored["added"], stored["job_skipped"]["code"]) == (2, "not_asked")
+    assert api.get("/v1/users/ann").json()["profile"] == "a cook"
+    learned = api.post(PATH, json={"messages": messages, "personalize": True, "options": {"seed": 5}}).json()
+    assert (learned["added"], learned["job"]["options"]["seed"]) == (23, 5)
+    assert api.get("/v1/users/ann").json()["profile"] == "a cook"
 
 
 def test_pages_of_a_history_are_in_time_order_and_complete(api: TestClient) -> None:
@@ -134,6 +145,11 @@ def test_pages_of_a_history_are_in_time_order_and_complete(api: TestClient) -> N
         ({"json": {"samples": [{"query": "q", "response": False}]}}, 422, "invalid_input"),
         ({"json": {"samples": [{"query": "q\0", "response": "r"}]}}, 422, "invalid_input"),
         ({"json": {"samples": [{"query": "x" * 8001, "response": "r"}]}}, 422, "sample_too_long"),
+        ({"json": {**CONVERSATION, "personalise": False}}, 422, "invalid_input"),
+        ({"json": {**CONVERSATION, "samples": pairs(1)}}, 422, "invalid_input"),
+        ({"json": {**CONVERSATION, "personalize": True}}, 422, "history_too_short"),
+        ({"json": {**CONVERSATION, "options": {"trials": "12"}}}, 422, "invalid_input"),
+        ({"json": {**CONVERSATION, "profile": "x" * 4001}}, 422, "invalid_input"),
         ({"content": b"\xff\xfe", "headers": {"Content-Type": "application/json"}}, 422, "invalid_encoding"),
         ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 422, "invalid_json"),
         ({"content": b"a=b", "headers": {"Content-Type": "application/x-www-form-urlencoded"}}, 415,

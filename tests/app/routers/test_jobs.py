@@ -9,9 +9,7 @@ from starlette.testclient import TestClient
 
 from app.database import Database
 from app.job_states import TrialState
-from app.job_views import pareto_front
 from app.repositories import jobs
-from app.schemas.jobs import FrontPoint
 from tests.support.api import pairs
 from tests.support.records import add_trials
 
@@ -22,38 +20,28 @@ def start(api: TestClient, user_id: str = "ann") -> dict[str, Any]:
     return job
 
 
-def point(trial: int, loss: float, rouge_l: float) -> FrontPoint:
-    return FrontPoint(trial=trial, loss=loss, rouge_l=rouge_l, layers="1", n=1, r=8)
-
-
 def test_a_job_shows_its_trials_its_best_and_its_front(api: TestClient, database: Database) -> None:
     job_id = start(api)["id"]
-    scores = [(3.0, 10.0), (2.0, 12.0), (2.5, 15.0), (2.6, 11.0), None]
+    scores = [(3.0, 10.0), (2.0, 12.0), (2.5, 15.0), (2.6, 11.0), None, (2.0, 12.0)]
     with database.write() as session:
         job = jobs.get_job(session, "default", job_id)
         job.trials_planned = 12
-        for trial, score in zip(add_trials(session, job, 6), scores, strict=False):
+        for trial, score in zip(add_trials(session, job, 7), scores, strict=False):
             trial.state = TrialState.succeeded if score else TrialState.failed
             if score:
                 trial.loss, trial.rouge_l = score
             else:
                 trial.error = {"code": "diverged", "detail": "the loss became NaN"}
     shown = api.get(f"/v1/jobs/{job_id}").json()
-    assert (shown["trials_done"], shown["trials_planned"]) == (5, 12)
+    assert (shown["trials_done"], shown["trials_planned"]) == (6, 12)
     assert shown["best"] == {"trial": 2, "rouge_l": 15.0, "loss": 2.5}
-    assert [p["trial"] for p in shown["pareto_front"]] == [1, 2]
+    assert [p["trial"] for p in shown["pareto_front"]] == [1, 5, 2], "of equals all stay, as in the job's report"
     first = api.get(f"/v1/jobs/{job_id}/trials", params={"limit": 4}).json()
     second = api.get(f"/v1/jobs/{job_id}/trials", params={"limit": 4, "cursor": first["next_cursor"]}).json()
-    assert [t["number"] for t in first["items"] + second["items"]] == [0, 1, 2, 3, 4, 5]
+    assert [t["number"] for t in first["items"] + second["items"]] == [0, 1, 2, 3, 4, 5, 6]
     assert second["items"][0]["error"] == {"code": "diverged", "detail": "the loss became NaN"}
     assert second["next_cursor"] is None
-    assert api.get("/v1/jobs").json()["items"][0]["trials_done"] == 5
-
-
-def test_the_front_keeps_what_nothing_beats_in_both() -> None:
-    points = [point(0, 3, 10), point(1, 2, 12), point(2, 2.5, 15), point(3, 2.5, 15), point(4, 2, 11), point(5, 1, 1)]
-    assert [p.trial for p in pareto_front(points)] == [5, 1, 2]
-    assert pareto_front([]) == []
+    assert api.get("/v1/jobs").json()["items"][0]["trials_done"] == 6
 
 
 def test_a_job_is_paused_resumed_and_cancelled(api: TestClient) -> None:

@@ -184,6 +184,19 @@ def test_answers_are_counted(answering: Service) -> None:
     assert after == tokens + body["usage"]["completion_tokens"]
 
 
+def test_stacks_that_make_room_for_others_are_counted(answering: Service, small_base: Base) -> None:
+    for number in range(answering.settings.bank_stacks + 1):
+        learn(answering, f"evict{number}")
+        publish(answering, small_base, f"evict{number}", seed=40 + number)
+    before = float(figure(answering, "milp_bank_evictions_total"))
+    for number in range(answering.settings.bank_stacks + 1):
+        ask(answering, f"evict{number}", mode="personalized")
+    full = float(figure(answering, "milp_bank_evictions_total"))
+    assert full > before
+    ask(answering, "evict0", mode="personalized")
+    assert float(figure(answering, "milp_bank_evictions_total")) == full + 1
+
+
 def figure(service: Service, name: str) -> str:
     found = [line for line in service.http.get("/metrics").text.splitlines() if line.startswith(name + " ")]
     return found[0].rsplit(" ", 1)[1] if found else ""

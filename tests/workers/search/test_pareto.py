@@ -1,4 +1,4 @@
-"""Pareto front and hypervolume, on cases small enough to do by hand and against counting."""
+"""Hypervolume and its reference point, on cases small enough to do by hand and against counting."""
 
 from __future__ import annotations
 
@@ -8,35 +8,13 @@ from hypothesis import strategies as st
 
 from tests.workers.search.scores import seen, seen_base
 from workers.search.observations import Observation
-from workers.search.pareto import hypervolume, pareto_front, reference_point
+from workers.search.pareto import hypervolume, reference_point
 
 scores = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 8)), max_size=12)
 
 
 def _observations(pairs: list[tuple[int, int]]) -> list[Observation]:
     return [seen(loss, rouge_l) for loss, rouge_l in pairs]
-
-
-def test_the_front_holds_what_nothing_beats_lowest_loss_first() -> None:
-    assert pareto_front(_observations([(3, 9), (1, 5), (2, 4), (2, 7), (3, 8)])) == [1, 3, 0]
-
-
-def test_nothing_has_an_empty_front_and_one_is_its_own() -> None:
-    assert pareto_front([]) == []
-    assert pareto_front([seen(1, 1)]) == [0]
-
-
-def test_equal_points_stay_on_the_front_together() -> None:
-    assert pareto_front(_observations([(1, 5), (1, 5), (1, 4), (2, 5)])) == [0, 1]
-
-
-@given(scores)
-def test_the_front_is_exactly_the_points_that_no_other_beats(pairs: list[tuple[int, int]]) -> None:
-    def beats(a: tuple[int, int], b: tuple[int, int]) -> bool:
-        return a[0] <= b[0] and a[1] >= b[1] and a != b
-
-    unbeaten = [i for i, pair in enumerate(pairs) if not any(beats(other, pair) for other in pairs)]
-    assert sorted(pareto_front(_observations(pairs))) == unbeaten
 
 
 def test_the_hypervolume_of_two_steps_is_the_area_of_both() -> None:

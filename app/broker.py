@@ -1,0 +1,27 @@
+"""Whether the broker answers. Knows its address, not what is sent through it."""
+
+from __future__ import annotations
+
+from redis import Redis, RedisError
+
+from app.errors import BrokerAwayError
+
+_SECONDS = 2.0
+"""Long enough for any Redis that is well."""
+
+
+def ping(url: str) -> None:
+    """Return if a Redis answers at Celery's URL of it.
+
+    Raises:
+        BrokerAwayError: none does, or that is no such URL.
+    """
+    # Celery's name for a Unix socket differs from the Redis client's.
+    address = url.replace("redis+socket://", "unix://", 1)
+    try:
+        with Redis.from_url(address, socket_connect_timeout=_SECONDS, socket_timeout=_SECONDS) as client:
+            client.ping()
+    except (RedisError, OSError, ValueError) as error:
+        raise BrokerAwayError(
+            f"The broker cannot be reached ({type(error).__name__}). Start Redis, or correct MILP_BROKER_URL."
+        ) from error
