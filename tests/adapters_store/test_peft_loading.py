@@ -17,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from adapters_store.record import Provenance
 from adapters_store.store import AdapterStore
+from engine.attention import Packed
 from engine.base import Base, load_base
 from engine.configuration import Configuration
 from engine.errors import StackMismatchError
@@ -109,7 +110,9 @@ def test_an_exported_stack_gives_the_same_logits_in_plain_peft(
     by_peft = logits_of(loaded.eval())
     ours = store.load(published.path, base)
     with torch.inference_mode():
-        by_engine = base.logits(base.hidden_states(IDS, route=Route.of([(len(IDS), ours.a, ours.b)])))
+        route = Route.of([(IDS.numel(), ours.a, ours.b)])
+        hidden = base.hidden_states(IDS.view(1, -1), Packed([IDS.shape[1]] * len(IDS)), route=route)
+        by_engine = base.logits(hidden).view(*IDS.shape, -1)
 
     assert same(ours, stack)
     by_hand = summed_by_hand(folder, base, stack)
