@@ -69,7 +69,7 @@ def drop_dominated_trials(context: Context, job: Job) -> None:
     try:
         finalists = choose_finalists(in_state(trials, TrialState.succeeded))
     except StepFailedError:
-        # Without the base there is no winner. The publish step tells the user.
+        # Without the base's scores there is no winner; if it failed, the next plan step tells the user.
         return
     keep = {*finalists.pareto, *(t.number for t in in_state(trials, TrialState.planned))}
     if finalists.default is not None:

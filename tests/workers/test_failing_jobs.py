@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from app.job_states import JobStatus, StepKind, StepState
 from app.repositories import history
 from app.settings import Settings
 from app.tables import Job, Step, now
+from engine.base import Base
+from engine.evaluation import Evaluation, evaluate_stacks
+from engine.stack import Stack
 from tests.workers.helpers import (
     TENANT,
     USER,
@@ -21,6 +29,7 @@ from tests.workers.helpers import (
     run_until,
     samples,
     steps_now,
+    trials_now,
 )
 from workers.context import Context
 from workers.runner import run_step
@@ -34,6 +43,15 @@ def failed(context: Context, job: Job) -> dict[str, Any]:
     assert "Traceback" not in ended.error["detail"]
     assert events_now(context.database, job, "error") == [ended.error]
     return ended.error
+
+
+def with_an_overflowing_base(base: Base, stacks: Sequence[Stack], *samples: Any, **how: Any) -> list[Evaluation]:
+    """Real scores, but for the base's loss."""
+    scores = evaluate_stacks(base, stacks, *samples, **how)
+    return [
+        replace(score, loss=[math.inf] * len(score.loss)) if stack.configuration.is_base else score
+        for stack, score in zip(stacks, scores, strict=True)
+    ]
 
 
 def test_too_short_a_history_fails_the_job_with_a_reason(context: Context) -> None:
@@ -64,6 +82,21 @@ def test_a_base_model_folder_that_is_none_fails_the_job_with_a_reason(
     run_all(context)
     assert failed(context, job)["code"] == "base_model_unusable"
     context.database.dispose()
+
+
+def test_a_base_without_a_finite_loss_fails_the_job_before_anything_more_is_tried(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_person(context.database)
+    job = add_job(context.database, context.settings, trials=4)
+    monkeypatch.setattr("workers.steps.evaluate.evaluate_stacks", with_an_overflowing_base)
+    run_all(context)
+    error = failed(context, job)
+    assert error["code"] == "base_failed"
+    assert "MILP_DTYPE=float32" in error["detail"]
+    assert {trial.round for trial in trials_now(context.database, job)} == {0}
+    assert {step.kind for step in steps_now(context.database, job)} == {StepKind.plan, StepKind.evaluate}
+    assert list((context.settings.data_dir / "store").rglob("trials/*/*")) == []
 
 
 def test_a_store_that_is_away_is_tried_again_until_it_is_back(context: Context) -> None:

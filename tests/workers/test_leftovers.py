@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.job_states import JobStatus, StepKind, TrialState
+from app.job_states import JobStatus, StepKind
 from app.repositories import jobs
 from app.repositories import trials as trial_rows
 from app.tables import Job, Step
@@ -76,24 +76,6 @@ def test_a_job_cancelled_right_after_its_trials_were_stored_leaves_none(
     monkeypatch.setitem(WORK, StepKind.evaluate, evaluate_then_cancel)
     assert run_step(context, step_id)
     assert job_now(context.database, job).status is JobStatus.cancelled
-    assert kept_in_store(context) == set()
-
-
-def test_a_job_whose_base_has_no_finite_loss_fails_and_says_what_helps(context: Context) -> None:
-    add_person(context.database)
-    job = add_job(context.database, context.settings)
-    run_until(context, StepKind.evaluate)
-    assert run_next(context)
-    with context.database.write() as session:
-        base = trial_rows.trials_of(session, TENANT, job.id)[0]
-        base.state, base.loss, base.loss_se = TrialState.failed, None, None
-        session.add(base)
-    run_all(context)
-    ended = job_now(context.database, job)
-    assert ended.status is JobStatus.failed
-    assert ended.error is not None
-    assert ended.error["code"] == "base_failed"
-    assert "MILP_DTYPE=float32" in ended.error["detail"]
     assert kept_in_store(context) == set()
 
 

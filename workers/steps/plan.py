@@ -22,6 +22,7 @@ from workers.search.presets import budget
 from workers.search.seeds import derive_seed
 from workers.search.space import SearchSpace, default_max_total_rank
 from workers.steps.history import split_history
+from workers.steps.report import base_failed
 from workers.steps.trials import configuration_of, in_state, observation_of
 
 
@@ -82,6 +83,7 @@ def plan(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]
 
     Raises:
         HistoryTooShortError: the first round, and too few samples to split.
+        StepFailedError: `base_failed`, the base's own loss was not finite.
     """
     options = ResolvedOptions(**job.options)
     with context.database.read() as session:
@@ -89,6 +91,9 @@ def plan(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]
         trials = trial_rows.trials_of(session, job.tenant_id, job.id)
     preset = budget(options.preset, options.trials)
     finished, failed = in_state(trials, TrialState.succeeded), in_state(trials, TrialState.failed)
+    if any(trial.origin == TrialOrigin.base for trial in failed):
+        # No trial of this job could ever win, so none more is trained.
+        raise base_failed()
     batch = next_batch(
         search_space(context, options),
         preset,
