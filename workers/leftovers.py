@@ -57,7 +57,8 @@ def drop_dominated_trials(context: Context, job: Job) -> None:
     """Remove the trained trials of a running job that cannot win any more, nor are the default LoRA's.
 
     The winner lies on the Pareto front, and what is off the front stays off it. A stack of a large base takes
-    gigabytes, so keeping all of a search would fill a disk.
+    gigabytes, so keeping all of a search would fill a disk. What goes is named, not what stays: a worker that stalls
+    in here may be overtaken, and must not touch a trial that it has not seen end.
 
     Raises:
         StoreError, DatabaseAwayError: some are left.
@@ -71,12 +72,11 @@ def drop_dominated_trials(context: Context, job: Job) -> None:
     except StepFailedError:
         # Without the base's scores there is no winner; if it failed, the next plan step tells the user.
         return
-    keep = {*finalists.pareto, *(t.number for t in in_state(trials, TrialState.planned))}
-    if finalists.default is not None:
-        keep.add(finalists.default.number)
-    context.store.drop_trials(job.tenant_id, job.user_id, job.id, keep)
-    dropped = (col(Trial.job_id) == job.id, col(Trial.number).not_in(keep))
+    ended = {trial.number for trial in trials if trial.state != TrialState.planned}
+    dominated = ended - {*finalists.pareto, finalists.default.number if finalists.default else 0}
+    context.store.drop_trials(job.tenant_id, job.user_id, job.id, dominated)
     with context.database.write() as session:
+        dropped = (col(Trial.job_id) == job.id, col(Trial.number).in_(dominated))
         session.exec(update(Trial).where(*dropped).values(artifact=None))
 
 

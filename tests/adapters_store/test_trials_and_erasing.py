@@ -49,13 +49,14 @@ def test_the_base_is_no_trial_to_keep(store: AdapterStore) -> None:
         store.save_trial("default", "u", "job_1", 0, type(random_stack())(Configuration.base(2), {}, {}))
 
 
-def test_dropping_trials_keeps_those_asked_for_and_those_of_other_jobs(store: AdapterStore) -> None:
+def test_dropping_trials_takes_those_named_and_none_of_other_jobs(store: AdapterStore) -> None:
     paths = {
         (job, number): store.save_trial("default", "u", job, number, random_stack(seed=number))
         for job in ("job_1", "job_1-b")
         for number in (1, 2, 12)
     }
-    store.drop_trials("default", "u", "job_1", keep={2})
+    store.drop_trials("default", "u", "job_1", {1, 12, 99})
+    store.drop_trials("default", "u", "job_1", set())
     for (job, number), path in paths.items():
         if job == "job_1" and number != 2:
             with pytest.raises(AdapterNotFoundError):
