@@ -165,6 +165,10 @@ class AdapterStore:
             if layout.trial_number(name) in numbers:
                 self._folders.remove(f"{folder}/{name}")
 
+    def jobs_with_trials(self, tenant: str, user_id: str) -> list[str]:
+        """Ids of the user's jobs of which trials are kept."""
+        return self._folders.names(f"{layout.user_folder(tenant, user_id)}/{layout.TRIALS}")
+
     def erase_version(self, path: str) -> None:
         """Remove a version. It is no error if it is gone already."""
         self._folders.remove(layout.checked_version_path(path))

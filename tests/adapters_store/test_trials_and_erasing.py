@@ -69,6 +69,16 @@ def test_dropping_trials_takes_those_named_and_none_of_other_jobs(store: Adapter
         store.load_trial(paths["job_1", 2], SmallBase())
 
 
+def test_a_users_jobs_with_trials_are_listed_and_no_one_elses(store: AdapterStore) -> None:
+    store.publish("default", "u", random_stack(), provenance())
+    assert store.jobs_with_trials("default", "u") == []
+    for user_id, job_id in (("u", "job_1"), ("u", "job_2"), ("another", "job_3")):
+        store.save_trial("default", user_id, job_id, 1, random_stack())
+    assert store.jobs_with_trials("default", "u") == ["job_1", "job_2"]
+    store.drop_trials("default", "u", "job_2")
+    assert store.jobs_with_trials("default", "u") == ["job_1"]
+
+
 def test_dropping_trials_leaves_the_published_version(store: AdapterStore) -> None:
     store.save_trial("default", "u", "job_1", 3, random_stack())
     published = store.publish("default", "u", random_stack(), provenance())

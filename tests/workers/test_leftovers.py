@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from app.job_states import JobStatus, StepKind
-from app.repositories import jobs
+from app.repositories import jobs, steps
 from app.repositories import trials as trial_rows
 from app.tables import Job, Step, Trial
 from tests.workers.helpers import (
@@ -101,6 +101,36 @@ def test_a_job_cancelled_right_after_its_trials_were_stored_leaves_none(
     assert run_step(context, step_id)
     assert job_now(context.database, job).status is JobStatus.cancelled
     assert kept_in_store(context) == set()
+
+
+@pytest.mark.parametrize("fate", ["cancelled", "deleted"])
+def test_a_trial_of_a_killed_worker_whose_job_is_gone_goes_with_the_users_next_plan(
+    context: Context, fate: str
+) -> None:
+    add_person(context.database)
+    crashed = add_job(context.database, context.settings)
+    step_id = run_until(context, StepKind.evaluate)
+    with context.database.write() as session:
+        held = steps.claim(session, step_id, "killed soon", 60.0)
+        assert held is not None
+        job, step = steps.hold(session, held)
+    # The worker has stored the trial and is killed: nothing is recorded, and nobody cleans up.
+    evaluate(context, job, step, lambda: False)
+    with context.database.write() as session:
+        if fate == "cancelled":
+            jobs.cancel_job(session, jobs.get_job(session, TENANT, crashed.id))
+        else:
+            session.delete(jobs.get_job(session, TENANT, crashed.id))
+    assert context.store.jobs_with_trials(TENANT, USER) == [crashed.id]
+    assert {trial.artifact for trial in trials_now(context.database, crashed)} <= {None}
+
+    following = add_job(context.database, context.settings)
+    assert run_next(context)
+    assert context.store.jobs_with_trials(TENANT, USER) == []
+    assert run_next(context)
+    assert context.store.jobs_with_trials(TENANT, USER) == [following.id]
+    run_all(context)
+    assert_ended_well(context.database, following)
 
 
 def test_trials_that_cannot_be_compared_cost_space_and_not_the_job(context: Context) -> None:
