@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import exists, update
+from sqlalchemy import ColumnElement, exists, or_, update
 from sqlmodel import Session, col, select
 
 from app.errors import InvalidTransitionError, JobNotFoundError
 from app.job_options import ResolvedOptions
-from app.job_states import STATUS_OF_STEP, JobStatus, StepKind, StepState, TrialState, may_follow
+from app.job_states import FINAL, STATUS_OF_STEP, JobStatus, StepKind, StepState, TrialState, may_follow
 from app.repositories import events
 from app.repositories.paging import Page, page
 from app.repositories.users import lock_user
@@ -46,6 +46,20 @@ def queued_job(session: Session, tenant: str, user_id: str) -> Job | None:
         .with_for_update(key_share=True, skip_locked=True)
     )
     return session.exec(statement, execution_options={"populate_existing": True}).one_or_none()
+
+
+def holds_up(older: type[Job], job: type[Job]) -> tuple[ColumnElement[bool], ...]:
+    """What makes `older` one that `job` waits for, in a query on both: earlier, of the same user, and unfinished.
+
+    Two searches on one history at once would only race for the active version.
+    """
+    same_moment = col(older.created_at) == job.created_at
+    return (
+        col(older.tenant_id) == job.tenant_id,
+        col(older.user_id) == job.user_id,
+        col(older.status).not_in(FINAL),
+        or_(col(older.created_at) < job.created_at, same_moment & (col(older.id) < job.id)),
+    )
 
 
 def get_job(session: Session, tenant: str, job_id: str) -> Job:

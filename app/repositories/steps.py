@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, exists, or_, update
+from sqlalchemy import ColumnElement, delete, exists, update
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
@@ -45,19 +45,9 @@ class Claim:
 def due_steps(session: Session, moment: datetime, limit: int) -> Sequence[Step]:
     """Ready steps to ring the broker for, longest due first.
 
-    Jobs that are paused or over are left out, and so are jobs of a user who has an older unfinished one: two searches
-    on one history would only race for the active version.
+    Jobs that are paused or over are left out, and so are jobs of a user who has an older unfinished one.
     """
-    older = aliased(Job)
-    waits_for_older = exists().where(
-        col(older.tenant_id) == Job.tenant_id,
-        col(older.user_id) == Job.user_id,
-        col(older.status).not_in(FINAL),
-        or_(
-            col(older.created_at) < Job.created_at,
-            (col(older.created_at) == Job.created_at) & (col(older.id) < Job.id),
-        ),
-    )
+    waits_for_older = exists().where(*jobs.holds_up(aliased(Job), Job))
     query = (
         select(Step)
         .join(Job, col(Job.id) == Step.job_id)
