@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, exists, or_, update
 from sqlmodel import Session, col, select
@@ -121,13 +121,25 @@ def set_status(session: Session, job: Job, status: JobStatus) -> None:
     lock_job(session, job)
     if not may_follow(job.status, status):
         raise InvalidTransitionError(f"Job '{job.id}' is {job.status.value}; it cannot become {status.value}.")
+    moment = now()
+    if job.paused_at is not None and job.started_at is not None:
+        job.paused_seconds += (moment - job.paused_at).total_seconds()
+    job.paused_at = moment if status == JobStatus.paused else None
     job.status = status
     if job.started_at is None and status not in (JobStatus.queued, JobStatus.paused) and not status.is_final:
-        job.started_at = now()
+        job.started_at = moment
     if status.is_final:
-        job.finished_at = now()
+        job.finished_at = moment
         job.seconds_left = None
     events.append(session, job, "status", {"status": status.value})
+
+
+def seconds_at_work(job: Job, moment: datetime) -> float:
+    """How long the job has run by this moment, without the time it was paused; 0 before it started."""
+    if job.started_at is None:
+        return 0.0
+    pause = moment - job.paused_at if job.paused_at is not None else timedelta()
+    return (moment - job.started_at - pause).total_seconds() - job.paused_seconds
 
 
 def cancel_job(session: Session, job: Job) -> None:

@@ -13,6 +13,7 @@ from sqlmodel import Session
 
 from app.job_options import ResolvedOptions
 from app.job_states import StepKind, TrialOrigin, TrialState
+from app.repositories import jobs
 from app.repositories import trials as trial_rows
 from app.tables import Job, Step, Trial, now
 from engine.configuration import Configuration
@@ -104,7 +105,7 @@ def plan(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]
         options.trials_per_step * options.parallel_steps,
         options.seed,
         options.surrogate,
-        (now() - job.started_at).total_seconds() if job.started_at else 0.0,
+        jobs.seconds_at_work(job, now()),
         options.max_seconds,
     )
     planned = preset.trials if batch.configurations else len(trials)
