@@ -11,6 +11,7 @@ from app.errors import InvalidTransitionError, JobNotFoundError
 from app.job_options import ResolvedOptions
 from app.job_states import FINAL, STATUS_OF_STEP, JobStatus, StepKind, StepState, TrialState, may_follow
 from app.repositories import events
+from app.repositories.clock import database_now
 from app.repositories.paging import Page, page
 from app.repositories.users import lock_user
 from app.tables import Job, Step, Trial, now
@@ -26,9 +27,17 @@ def create_job(session: Session, tenant: str, user_id: str, options: ResolvedOpt
     job = Job(tenant_id=tenant, user_id=user_id, options=options.model_dump(mode="json"))
     session.add(job)
     session.flush()
-    session.add(Step(tenant_id=tenant, job_id=job.id, kind=StepKind.plan))
+    add_step(session, job, StepKind.plan)
     events.append(session, job, "status", {"status": job.status.value})
     return job
+
+
+def add_step(session: Session, job: Job, kind: StepKind, round: int = 0) -> Step:
+    """The job's next step, due at once."""
+    step = Step(tenant_id=job.tenant_id, job_id=job.id, kind=kind, round=round, send_after=database_now(session))
+    session.add(step)
+    session.flush()
+    return step
 
 
 def queued_job(session: Session, tenant: str, user_id: str) -> Job | None:
@@ -121,7 +130,7 @@ def set_status(session: Session, job: Job, status: JobStatus) -> None:
     lock_job(session, job)
     if not may_follow(job.status, status):
         raise InvalidTransitionError(f"Job '{job.id}' is {job.status.value}; it cannot become {status.value}.")
-    moment = now()
+    moment = database_now(session)
     if job.paused_at is not None and job.started_at is not None:
         job.paused_seconds += (moment - job.paused_at).total_seconds()
     job.paused_at = moment if status == JobStatus.paused else None
@@ -135,7 +144,7 @@ def set_status(session: Session, job: Job, status: JobStatus) -> None:
 
 
 def seconds_at_work(job: Job, moment: datetime) -> float:
-    """How long the job has run by this moment, without the time it was paused; 0 before it started."""
+    """How long the job has run by this moment (of `database_now`), without its pauses; 0 before it started."""
     if job.started_at is None:
         return 0.0
     pause = moment - job.paused_at if job.paused_at is not None else timedelta()
@@ -184,5 +193,5 @@ def resume_job(session: Session, job: Job) -> None:
     session.exec(
         update(Step)
         .where(col(Step.job_id) == job.id, col(Step.state) == StepState.ready)
-        .values(send_after=now(), sends=0)
+        .values(send_after=database_now(session), sends=0)
     )
