@@ -155,15 +155,19 @@ class AdapterStore:
         found, files = self._verified_trial(path)
         return _stack_from(found, files, base, path)
 
-    def drop_trials(self, tenant: str, user_id: str, job_id: str, keep: Collection[int] = ()) -> None:
-        """Remove a job's trials, but for the numbers in `keep`."""
+    def drop_trials(self, tenant: str, user_id: str, job_id: str, numbers: Collection[int] | None = None) -> None:
+        """Remove a job's trials with these numbers, or all of them."""
         folder = layout.trials_folder(tenant, user_id, job_id)
-        if not keep:
+        if numbers is None:
             self._folders.remove(folder)
             return
         for name in self._folders.names(folder):
-            if layout.trial_number(name) not in keep:
+            if layout.trial_number(name) in numbers:
                 self._folders.remove(f"{folder}/{name}")
+
+    def jobs_with_trials(self, tenant: str, user_id: str) -> list[str]:
+        """Ids of the user's jobs of which trials are kept."""
+        return self._folders.names(f"{layout.user_folder(tenant, user_id)}/{layout.TRIALS}")
 
     def erase_version(self, path: str) -> None:
         """Remove a version. It is no error if it is gone already."""

@@ -26,7 +26,9 @@ class JobOptions(BaseModel):
     trials: int | None = Field(
         None, ge=2, le=1000, description="most trials, the base's included; overrides the preset"
     )
-    max_seconds: float | None = Field(None, gt=0, description="no new trials after so many seconds of the job")
+    max_seconds: float | None = Field(
+        None, gt=0, description="no new trials after so many seconds of the job, pauses left out"
+    )
     seed: int | None = Field(None, ge=0, lt=2**31, description="replays a search exactly; random where left out")
     surrogate: Surrogate | None = None
     learning_rate: float | None = Field(None, gt=0, le=1)

@@ -18,13 +18,15 @@ _DONE = frozenset({TrialState.succeeded, TrialState.failed})
 def summaries(session: Session, tenant: str, jobs: Sequence[Job]) -> list[JobSummary]:
     """Jobs as they stand in a list, with two queries at most."""
     done = overview.trials_done(session, tenant, [job.id for job in jobs])
-    return [_summary(job, done.get(job.id, 0)) for job in jobs]
+    waits_for = overview.waits_for(session, tenant, [job.id for job in jobs])
+    return [_summary(job, done.get(job.id, 0), waits_for.get(job.id)) for job in jobs]
 
 
 def full(session: Session, job: Job) -> JobOut:
     """A job with its best trial, its Pareto front and its report."""
     tried = trials.trials_of(session, job.tenant_id, job.id)
-    summary = _summary(job, sum(trial.state in _DONE for trial in tried))
+    waits_for = overview.waits_for(session, job.tenant_id, [job.id])
+    summary = _summary(job, sum(trial.state in _DONE for trial in tried), waits_for.get(job.id))
     scored = _scored(tried)
     best = max(scored, key=lambda point: (point.rouge_l, -point.loss), default=None)
     return JobOut(
@@ -42,10 +44,11 @@ def trial_out(trial: Trial) -> TrialOut:
     )
 
 
-def _summary(job: Job, trials_done: int) -> JobSummary:
+def _summary(job: Job, trials_done: int, waits_for: str | None) -> JobSummary:
     return JobSummary(
-        **job.model_dump(include=set(JobSummary.model_fields) - {"trials_done", "error"}),
+        **job.model_dump(include=set(JobSummary.model_fields) - {"trials_done", "waits_for", "error"}),
         trials_done=trials_done,
+        waits_for=waits_for,
         error=JobError.model_validate(job.error) if job.error else None,
     )
 

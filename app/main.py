@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import TypedDict
 
-import structlog
+import anyio
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
@@ -20,7 +20,6 @@ from app.answers.service import AnswerService
 from app.answers.waiting import answer_threads
 from app.body_limit import BodyLimit
 from app.database import Database
-from app.errors import DatabaseAwayError
 from app.logging import RequestLog, configure_logging
 from app.metrics import Metrics
 from app.openapi import install_openapi
@@ -28,8 +27,7 @@ from app.problems import install_problem_handlers
 from app.routers import chat, health, history, job_events, jobs, responses, users, versions
 from app.settings import Settings, get_settings
 from app.state import Services
-
-log = structlog.get_logger(__name__)
+from app.upgrades import upgrade_now, upgrade_when_there
 
 
 class LifespanState(TypedDict):
@@ -46,7 +44,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         configure_logging(settings.log_level)
         services = await run_in_threadpool(_open, settings, metrics)
         try:
-            yield {"services": services}
+            upgraded = await run_in_threadpool(upgrade_now, services.database)
+            async with anyio.create_task_group() as background:
+                if not upgraded:
+                    background.start_soon(upgrade_when_there, services.database)
+                yield {"services": services}
+                background.cancel_scope.cancel()
         finally:
             await run_in_threadpool(_close, services)
 
@@ -69,11 +72,6 @@ def _open(settings: Settings, metrics: Metrics) -> Services:
     from adapters_store.store import AdapterStore
 
     database = Database(settings.resolved_database_url)
-    try:
-        database.upgrade()
-    except DatabaseAwayError as error:
-        # The process serves all the same: /readyz says what is wrong, and every route answers with the problem.
-        log.error("database_unavailable", detail=error.detail)
     store = AdapterStore.open(settings.resolved_store_url)
     runtime = AnsweringRuntime(settings)
     memory = MemoryCache()

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, Index, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Column, Float, Index, Text, UniqueConstraint, text
 from sqlalchemy import Enum as EnumColumn
 from sqlmodel import Field, SQLModel
 
@@ -32,14 +32,14 @@ NEVER_REUSE_IDS = {"sqlite_autoincrement": True}
 
 def state_column(states: type[StrEnum]) -> Column[Any]:
     """A column of one of `states`, kept as its plain text: a new state needs no change of a database type."""
-    text = EnumColumn(
+    states_as_text = EnumColumn(
         states,
         native_enum=False,
         create_constraint=False,
         length=16,
         values_callable=lambda kinds: [k.value for k in kinds],
     )
-    return Column(text, nullable=False)
+    return Column(states_as_text, nullable=False)
 
 
 class User(SQLModel, table=True):
@@ -103,6 +103,9 @@ class Job(SQLModel, table=True):
     created_at: datetime = Field(default_factory=now)
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    paused_at: datetime | None = Field(default=None, description="since when, while it is paused")
+    paused_seconds: float = Field(default=0.0, sa_column=Column(Float, nullable=False, server_default=text("0")))
+    """How long it was paused before, since it started."""
 
 
 class Step(SQLModel, table=True):

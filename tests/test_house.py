@@ -20,6 +20,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from sqlalchemy import make_url
 
 from app.main import create_app
 from app.settings import Settings
@@ -240,6 +241,15 @@ def test_the_services_compose_starts_share_database_broker_and_store() -> None:
         assert environment["MILP_BROKER_URL"].startswith("redis://redis:"), name
         assert "/data/store" in environment["MILP_STORE_URL"], name
         assert "data:/data" in services[name]["volumes"], name
+
+
+def test_the_databases_password_is_no_part_of_a_url() -> None:
+    """There, an @ or a / in it would have to be escaped, and compose cannot."""
+    services = _compose()["services"]
+    for name in ("api", "worker", "worker-gpu"):
+        environment = services[name]["environment"]
+        assert make_url(environment["MILP_DATABASE_URL"]).password is None, name
+        assert environment["PGPASSWORD"] == services["postgres"]["environment"]["POSTGRES_PASSWORD"], name
 
 
 def test_the_image_runs_as_an_ordinary_user() -> None:

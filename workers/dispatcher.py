@@ -14,7 +14,7 @@ import structlog
 from app.database import Database
 from app.errors import DatabaseAwayError
 from app.repositories import steps
-from app.tables import now
+from app.repositories.clock import database_now
 
 AT_ONCE = 100
 """Steps looked at in one go; the rest follow in the next."""
@@ -68,17 +68,17 @@ class Dispatcher(threading.Thread):
         Raises:
             DatabaseAwayError, or what `send` raises.
         """
-        moment = now()
         with self._database.read() as session:
+            moment = database_now(session)
             expired = steps.any_expired(session, moment)
         if expired:
             with self._database.write() as session:
                 released = steps.release_expired(session, moment, self._max_attempts)
             log.warning("leases_expired", steps=released)
         with self._database.read() as session:
-            due = steps.due_steps(session, now(), AT_ONCE)
+            due = steps.due_steps(session, moment, AT_ONCE)
         for step in due:
             # Marked only once it was sent: if the broker is away, the step stays due.
             self._send(step.id or 0)
             with self._database.write() as session:
-                steps.mark_sent(session, step, now())
+                steps.mark_sent(session, step, database_now(session))

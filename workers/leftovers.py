@@ -1,7 +1,7 @@
 """What jobs leave in the store: trained trials nobody needs any more, or a version nobody knows of.
 
 Failing here costs space, never a job. Trials that a row names are tried again when the next job ends; those that none
-names are known only to the worker that trained them, and go when its step ends or with their user.
+names, for their worker was killed before it could record them, when the next step of a job of that user does.
 """
 
 from __future__ import annotations
@@ -40,11 +40,13 @@ def clean_up(context: Context, job: Job, outcome: Outcome | None) -> None:
         if present is not None and present.status not in FINAL:
             if isinstance(outcome, Plan):
                 drop_dominated_trials(context, present)
+                drop_forgotten_trials(context, job.tenant_id, job.user_id)
             return
         if outcome is not None:
             outcome.discard(context, job)
         # No row may name them: the job ended between their training and the end of their step.
         context.store.drop_trials(job.tenant_id, job.user_id, job.id)
+        drop_forgotten_trials(context, job.tenant_id, job.user_id)
         drop_trials_of_ended_jobs(context)
     except (StoreError, DatabaseAwayError) as error:
         log.warning("leftovers_stay", job=job.id, reason=str(error))
@@ -57,7 +59,8 @@ def drop_dominated_trials(context: Context, job: Job) -> None:
     """Remove the trained trials of a running job that cannot win any more, nor are the default LoRA's.
 
     The winner lies on the Pareto front, and what is off the front stays off it. A stack of a large base takes
-    gigabytes, so keeping all of a search would fill a disk.
+    gigabytes, so keeping all of a search would fill a disk. What goes is named, not what stays: a worker that stalls
+    in here may be overtaken, and must not touch a trial that it has not seen end.
 
     Raises:
         StoreError, DatabaseAwayError: some are left.
@@ -69,15 +72,30 @@ def drop_dominated_trials(context: Context, job: Job) -> None:
     try:
         finalists = choose_finalists(in_state(trials, TrialState.succeeded))
     except StepFailedError:
-        # Without the base there is no winner. The publish step tells the user.
+        # Without the base's scores there is no winner; if it failed, the next plan step tells the user.
         return
-    keep = {*finalists.pareto, *(t.number for t in in_state(trials, TrialState.planned))}
-    if finalists.default is not None:
-        keep.add(finalists.default.number)
-    context.store.drop_trials(job.tenant_id, job.user_id, job.id, keep)
-    dropped = (col(Trial.job_id) == job.id, col(Trial.number).not_in(keep))
+    ended = {trial.number for trial in trials if trial.state != TrialState.planned}
+    dominated = ended - {*finalists.pareto, finalists.default.number if finalists.default else 0}
+    context.store.drop_trials(job.tenant_id, job.user_id, job.id, dominated)
     with context.database.write() as session:
+        dropped = (col(Trial.job_id) == job.id, col(Trial.number).in_(dominated))
         session.exec(update(Trial).where(*dropped).values(artifact=None))
+
+
+def drop_forgotten_trials(context: Context, tenant: str, user_id: str) -> None:
+    """Remove whatever trials the store keeps of this user's jobs that are over or deleted, named by a row or not.
+
+    Raises:
+        StoreError, DatabaseAwayError: some are left.
+    """
+    # The store is read first: a job found there was in the database before, so if it is not now, it is deleted.
+    stored = context.store.jobs_with_trials(tenant, user_id)
+    with context.database.read() as session:
+        mine = select(Job.id).where(Job.tenant_id == tenant, Job.user_id == user_id, col(Job.id).in_(stored))
+        unfinished = set(session.exec(mine.where(col(Job.status).not_in(FINAL))))
+    for job_id in stored:
+        if job_id not in unfinished:
+            context.store.drop_trials(tenant, user_id, job_id)
 
 
 def drop_trials_of_ended_jobs(context: Context) -> None:

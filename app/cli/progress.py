@@ -79,8 +79,8 @@ def raise_failed(ended: Mapping[str, Json]) -> None:
 
 
 def in_words(job: Json) -> str:
-    """A job's progress as one line: trials, best so far, time left."""
-    parts = [job["status"]]
+    """A job's progress as one line: status and what it waits for, trials, best so far, time left."""
+    parts = [_status(job)]
     if job["trials_planned"]:
         parts.append(f"{job['trials_done']}/{job['trials_planned']} trials")
     if best := _best(job):
@@ -95,6 +95,11 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _status(job: Json) -> str:
+    """Its status, and what keeps it from going on."""
+    return f"{job['status']}, waits for {job['waits_for']}" if job.get("waits_for") else str(job["status"])
 
 
 def _best(job: Json) -> str:
@@ -145,7 +150,7 @@ class Bars(Progress):
             trials=f"{done}/{planned} trials" if planned else "",
             best=_best(job),
             left=_left(job),
-            status=job["status"],
+            status=_status(job),
         )
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import exists, update
+from sqlalchemy import ColumnElement, exists, or_, update
 from sqlmodel import Session, col, select
 
 from app.errors import InvalidTransitionError, JobNotFoundError
 from app.job_options import ResolvedOptions
-from app.job_states import STATUS_OF_STEP, JobStatus, StepKind, StepState, TrialState, may_follow
+from app.job_states import FINAL, STATUS_OF_STEP, JobStatus, StepKind, StepState, TrialState, may_follow
 from app.repositories import events
+from app.repositories.clock import database_now
 from app.repositories.paging import Page, page
 from app.repositories.users import lock_user
 from app.tables import Job, Step, Trial, now
@@ -26,9 +27,17 @@ def create_job(session: Session, tenant: str, user_id: str, options: ResolvedOpt
     job = Job(tenant_id=tenant, user_id=user_id, options=options.model_dump(mode="json"))
     session.add(job)
     session.flush()
-    session.add(Step(tenant_id=tenant, job_id=job.id, kind=StepKind.plan))
+    add_step(session, job, StepKind.plan)
     events.append(session, job, "status", {"status": job.status.value})
     return job
+
+
+def add_step(session: Session, job: Job, kind: StepKind, round: int = 0) -> Step:
+    """The job's next step, due at once."""
+    step = Step(tenant_id=job.tenant_id, job_id=job.id, kind=kind, round=round, send_after=database_now(session))
+    session.add(step)
+    session.flush()
+    return step
 
 
 def queued_job(session: Session, tenant: str, user_id: str) -> Job | None:
@@ -46,6 +55,20 @@ def queued_job(session: Session, tenant: str, user_id: str) -> Job | None:
         .with_for_update(key_share=True, skip_locked=True)
     )
     return session.exec(statement, execution_options={"populate_existing": True}).one_or_none()
+
+
+def holds_up(older: type[Job], job: type[Job]) -> tuple[ColumnElement[bool], ...]:
+    """What makes `older` one that `job` waits for, in a query on both: earlier, of the same user, and unfinished.
+
+    Two searches on one history at once would only race for the active version.
+    """
+    same_moment = col(older.created_at) == job.created_at
+    return (
+        col(older.tenant_id) == job.tenant_id,
+        col(older.user_id) == job.user_id,
+        col(older.status).not_in(FINAL),
+        or_(col(older.created_at) < job.created_at, same_moment & (col(older.id) < job.id)),
+    )
 
 
 def get_job(session: Session, tenant: str, job_id: str) -> Job:
@@ -107,13 +130,25 @@ def set_status(session: Session, job: Job, status: JobStatus) -> None:
     lock_job(session, job)
     if not may_follow(job.status, status):
         raise InvalidTransitionError(f"Job '{job.id}' is {job.status.value}; it cannot become {status.value}.")
+    moment = database_now(session)
+    if job.paused_at is not None and job.started_at is not None:
+        job.paused_seconds += (moment - job.paused_at).total_seconds()
+    job.paused_at = moment if status == JobStatus.paused else None
     job.status = status
     if job.started_at is None and status not in (JobStatus.queued, JobStatus.paused) and not status.is_final:
-        job.started_at = now()
+        job.started_at = moment
     if status.is_final:
-        job.finished_at = now()
+        job.finished_at = moment
         job.seconds_left = None
     events.append(session, job, "status", {"status": status.value})
+
+
+def seconds_at_work(job: Job, moment: datetime) -> float:
+    """How long the job has run by this moment (of `database_now`), without its pauses; 0 before it started."""
+    if job.started_at is None:
+        return 0.0
+    pause = moment - job.paused_at if job.paused_at is not None else timedelta()
+    return (moment - job.started_at - pause).total_seconds() - job.paused_seconds
 
 
 def cancel_job(session: Session, job: Job) -> None:
@@ -158,5 +193,5 @@ def resume_job(session: Session, job: Job) -> None:
     session.exec(
         update(Step)
         .where(col(Step.job_id) == job.id, col(Step.state) == StepState.ready)
-        .values(send_after=now(), sends=0)
+        .values(send_after=database_now(session), sends=0)
     )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sqlalchemy import func
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
-from app.job_states import JobStatus, StepState, TrialState
+from app.job_states import FINAL, JobStatus, StepState, TrialState
+from app.repositories import jobs
 from app.repositories.paging import Page, page
 from app.tables import Job, Step, Trial, User
 
@@ -38,6 +40,16 @@ def trials_done(session: Session, tenant: str, job_ids: Sequence[str]) -> dict[s
         .group_by(col(Trial.job_id))
     )
     return dict(session.exec(statement).all())
+
+
+def waits_for(session: Session, tenant: str, job_ids: Sequence[str]) -> dict[str, str]:
+    """Of these jobs, those that wait for an older one of their user: the oldest that has not ended, paused or not."""
+    older = aliased(Job)
+    oldest = select(older.id).where(*jobs.holds_up(older, Job)).order_by(col(older.created_at), col(older.id)).limit(1)
+    statement = select(Job.id, oldest.scalar_subquery()).where(
+        Job.tenant_id == tenant, col(Job.id).in_(job_ids), col(Job.status).not_in(FINAL)
+    )
+    return {job_id: older_id for job_id, older_id in session.exec(statement) if older_id is not None}
 
 
 def page_trials(session: Session, tenant: str, job_id: str, cursor: str | None, limit: int) -> Page[Trial]:

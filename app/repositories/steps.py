@@ -2,7 +2,7 @@
 
 A worker owns a step by a lease it took with a compare-and-set; `attempt` is the fencing token, so that a worker whose
 lease was taken can record nothing. Every change to a step holds its job's row: a job's steps change one after another,
-whoever makes them. Knows the database only: no broker, no worker, no base model.
+whoever makes them. A `moment` is one of `database_now`. Knows the database only: no broker, no worker, no base model.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, exists, or_, update
+from sqlalchemy import ColumnElement, delete, exists, update
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from app.job_states import FINAL, STATUS_OF_STEP, JobStatus, StepKind, StepState, TrialState
 from app.repositories import events, jobs
+from app.repositories.clock import database_now
 from app.tables import Event, Job, Step, Trial, now
 
 LONGEST_PAUSE_SECONDS = 60.0
@@ -45,19 +46,9 @@ class Claim:
 def due_steps(session: Session, moment: datetime, limit: int) -> Sequence[Step]:
     """Ready steps to ring the broker for, longest due first.
 
-    Jobs that are paused or over are left out, and so are jobs of a user who has an older unfinished one: two searches
-    on one history would only race for the active version.
+    Jobs that are paused or over are left out, and so are jobs of a user who has an older unfinished one.
     """
-    older = aliased(Job)
-    waits_for_older = exists().where(
-        col(older.tenant_id) == Job.tenant_id,
-        col(older.user_id) == Job.user_id,
-        col(older.status).not_in(FINAL),
-        or_(
-            col(older.created_at) < Job.created_at,
-            (col(older.created_at) == Job.created_at) & (col(older.id) < Job.id),
-        ),
-    )
+    waits_for_older = exists().where(*jobs.holds_up(aliased(Job), Job))
     query = (
         select(Step)
         .join(Job, col(Job.id) == Step.job_id)
@@ -87,7 +78,7 @@ def claim(session: Session, step_id: int, owner: str, lease_seconds: float) -> C
     job = _locked_job(session, step) if step is not None else None
     if step is None or job is None or job.status in _IDLE:
         return None
-    lease_until = now() + timedelta(seconds=lease_seconds)
+    lease_until = database_now(session) + timedelta(seconds=lease_seconds)
     ready = (col(Step.state) == StepState.ready,)
     values = {"state": StepState.claimed, "owner": owner, "lease_until": lease_until, "attempt": col(Step.attempt) + 1}
     if not _update(session, step_id, ready, **values):
@@ -100,7 +91,8 @@ def claim(session: Session, step_id: int, owner: str, lease_seconds: float) -> C
 
 def renew(session: Session, held: Claim, lease_seconds: float) -> bool:
     """Make the lease longer. False: it is lost, for the step was taken, cancelled or deleted."""
-    return _update(session, held.step_id, _is_held(held), lease_until=now() + timedelta(seconds=lease_seconds))
+    lease_until = database_now(session) + timedelta(seconds=lease_seconds)
+    return _update(session, held.step_id, _is_held(held), lease_until=lease_until)
 
 
 def hold(session: Session, held: Claim) -> tuple[Job, Step]:
@@ -150,7 +142,7 @@ def give_back(session: Session, held: Claim, pause_seconds: float = 0.0) -> None
         LeaseLostError: the claim is no longer the present one.
     """
     _, step = hold(session, held)
-    _make_ready(session, step, now() + timedelta(seconds=pause_seconds))
+    _make_ready(session, step, database_now(session) + timedelta(seconds=pause_seconds))
 
 
 def fail(session: Session, held: Claim, code: str, detail: str) -> None:

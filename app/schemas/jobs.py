@@ -24,6 +24,7 @@ class JobSummary(BaseModel):
     trials_planned: int
     trials_done: int = Field(description="ended, well or not")
     seconds_left: float | None = Field(description="predicted; null where nothing can be said yet")
+    waits_for: str | None = Field(description="the user's oldest unfinished job: this one begins after it has ended")
     error: JobError | None
     version_id: str | None = Field(description="the version it published")
     options: dict[str, Any]

@@ -49,13 +49,14 @@ def test_the_base_is_no_trial_to_keep(store: AdapterStore) -> None:
         store.save_trial("default", "u", "job_1", 0, type(random_stack())(Configuration.base(2), {}, {}))
 
 
-def test_dropping_trials_keeps_those_asked_for_and_those_of_other_jobs(store: AdapterStore) -> None:
+def test_dropping_trials_takes_those_named_and_none_of_other_jobs(store: AdapterStore) -> None:
     paths = {
         (job, number): store.save_trial("default", "u", job, number, random_stack(seed=number))
         for job in ("job_1", "job_1-b")
         for number in (1, 2, 12)
     }
-    store.drop_trials("default", "u", "job_1", keep={2})
+    store.drop_trials("default", "u", "job_1", {1, 12, 99})
+    store.drop_trials("default", "u", "job_1", set())
     for (job, number), path in paths.items():
         if job == "job_1" and number != 2:
             with pytest.raises(AdapterNotFoundError):
@@ -66,6 +67,16 @@ def test_dropping_trials_keeps_those_asked_for_and_those_of_other_jobs(store: Ad
     store.drop_trials("default", "u", "job_1")
     with pytest.raises(AdapterNotFoundError):
         store.load_trial(paths["job_1", 2], SmallBase())
+
+
+def test_a_users_jobs_with_trials_are_listed_and_no_one_elses(store: AdapterStore) -> None:
+    store.publish("default", "u", random_stack(), provenance())
+    assert store.jobs_with_trials("default", "u") == []
+    for user_id, job_id in (("u", "job_1"), ("u", "job_2"), ("another", "job_3")):
+        store.save_trial("default", user_id, job_id, 1, random_stack())
+    assert store.jobs_with_trials("default", "u") == ["job_1", "job_2"]
+    store.drop_trials("default", "u", "job_2")
+    assert store.jobs_with_trials("default", "u") == ["job_1"]
 
 
 def test_dropping_trials_leaves_the_published_version(store: AdapterStore) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import alembic.command
@@ -11,12 +13,13 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, create_engine, inspect, text
-from sqlmodel import SQLModel
+from sqlmodel import SQLModel, select
 
 import app.tables
 from app.database import Database, migration_config
 from app.errors import DatabaseAwayError
-from app.repositories import history
+from app.repositories import history, jobs
+from app.tables import Step
 from tests.support.records import add_job, add_user, samples
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -29,6 +32,12 @@ def tables_of(engine: Engine) -> set[str]:
 def downgrade(engine: Engine) -> None:
     with engine.begin() as connection:
         alembic.command.downgrade(migration_config(connection), "base")
+
+
+def parts_of(sql: str) -> list[str]:
+    """Columns and constraints of a table's text. They may stand in any order: an added column stands last."""
+    parts = re.split(r"\n|, (?=\w+ [A-Z])", sql.strip().removesuffix(")"))
+    return sorted(part.strip(" \t,") for part in parts if part.strip(" \t,"))
 
 
 def test_the_migrated_schema_is_that_of_the_tables(empty_database_url: str) -> None:
@@ -53,8 +62,7 @@ def test_sqlite_keeps_the_very_text_that_the_tables_would_make(tmp_path: Path) -
     for engine in (migrated, made):
         with engine.connect() as connection:
             rows = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE name <> 'alembic_version'"))
-            # Constraints may stand in any order, so the comma after one says nothing.
-            texts.append({name: sorted(line.strip(" ,") for line in sql.splitlines()) for name, sql in rows if sql})
+            texts.append({name: parts_of(sql) for name, sql in rows if sql})
         engine.dispose()
     assert texts[0] == texts[1]
 
@@ -74,6 +82,31 @@ def test_up_down_and_up_again(empty_database_url: str) -> None:
         database.dispose()
         downgrade(engine)
         assert tables_of(engine) == {"alembic_version"}
+    database.dispose()
+    engine.dispose()
+
+
+def test_jobs_of_before_pauses_were_timed_keep_their_steps_up_and_down(empty_database_url: str) -> None:
+    database, engine = Database(empty_database_url), create_engine(empty_database_url)
+    database.upgrade()
+    with database.write() as session:
+        running, paused = add_job(session), add_job(session)
+        jobs.pause_job(session, paused)
+        since = paused.paused_at
+    with engine.begin() as connection:
+        alembic.command.downgrade(migration_config(connection), "0001")
+        assert "paused_seconds" not in {column["name"] for column in inspect(connection).get_columns("jobs")}
+    database.upgrade()
+    with database.read() as session:
+        for job in (running, paused):
+            kept = jobs.get_job(session, "t", job.id)
+            assert (kept.status, kept.paused_seconds) == (job.status, 0.0)
+            assert len(session.exec(select(Step).where(Step.job_id == job.id)).all()) == 1
+        again = jobs.get_job(session, "t", paused.id).paused_at
+        assert since is not None
+        assert again is not None
+        # The event that told of the pause was written right after it.
+        assert timedelta(0) <= again - since < timedelta(minutes=1)
     database.dispose()
     engine.dispose()
 

@@ -7,9 +7,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
+
 from app.database import Database
 from app.repositories import jobs, steps
 from app.tables import Step, now
+from tests.support.clocks import clock_off_by
 from tests.support.records import add_job
 from tests.support.servers import PostgresServer
 from tests.workers.helpers import allow, cut_off
@@ -104,6 +107,24 @@ def test_a_step_whose_workers_all_fell_silent_fails_its_job(database: Database) 
         job = jobs.get_job(session, "t", held.job_id)
         assert job.error is not None
         assert job.error["code"] == "gave_up"
+
+
+@pytest.mark.parametrize("hours", [1, -1], ids=["an hour ahead", "an hour behind"])
+def test_a_dispatcher_with_a_wrong_clock_rings_for_what_is_due_and_takes_no_live_lease(
+    postgres_url: str, hours: int
+) -> None:
+    database, bell = Database(postgres_url), Bell()
+    due, held, silent = (add_step(database, user_id) for user_id in ("due", "held", "silent"))
+    with database.write() as session:
+        assert steps.claim(session, held, "worker", lease_seconds=30.0) is not None
+        assert steps.claim(session, silent, "worker", lease_seconds=-1.0) is not None
+    with clock_off_by(hours):
+        dispatcher = make(database, bell)
+        dispatcher.look()
+        # A step sent once rests for a second or more before it is sent again.
+        dispatcher.look()
+    assert sorted(bell.rung) == [due, silent]
+    database.dispose()
 
 
 def test_steps_wait_while_the_broker_is_away_and_go_out_when_it_is_back(database: Database) -> None:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+import math
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from app.job_states import JobStatus, StepKind, StepState
 from app.repositories import history
 from app.settings import Settings
 from app.tables import Job, Step, now
+from engine.base import Base
+from engine.evaluation import Evaluation, evaluate_stacks
+from engine.stack import Stack
 from tests.workers.helpers import (
     TENANT,
     USER,
@@ -21,9 +33,11 @@ from tests.workers.helpers import (
     run_until,
     samples,
     steps_now,
+    trials_now,
+    versions_now,
 )
 from workers.context import Context
-from workers.runner import run_step
+from workers.runner import RETRY_SECONDS, run_step
 
 
 def failed(context: Context, job: Job) -> dict[str, Any]:
@@ -34,6 +48,36 @@ def failed(context: Context, job: Job) -> dict[str, Any]:
     assert "Traceback" not in ended.error["detail"]
     assert events_now(context.database, job, "error") == [ended.error]
     return ended.error
+
+
+class Disk:
+    """The disk under `os.fsync`: while it is full, small files still fit, larger ones fail when flushed."""
+
+    def __init__(self) -> None:
+        self.full = False
+        self.refused = 0
+        self._fsync = os.fsync
+
+    def fsync(self, descriptor: int) -> None:
+        found = os.fstat(descriptor)
+        if self.full and stat.S_ISREG(found.st_mode) and found.st_size > 100_000:
+            self.refused += 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._fsync(descriptor)
+
+
+def files_in_store(context: Context) -> list[Path]:
+    """Every file the store holds, those written aside too."""
+    return sorted(path for path in (context.settings.data_dir / "store").rglob("*") if path.is_file())
+
+
+def with_an_overflowing_base(base: Base, stacks: Sequence[Stack], *samples: Any, **how: Any) -> list[Evaluation]:
+    """Real scores, but for the base's loss."""
+    scores = evaluate_stacks(base, stacks, *samples, **how)
+    return [
+        replace(score, loss=[math.inf] * len(score.loss)) if stack.configuration.is_base else score
+        for stack, score in zip(stacks, scores, strict=True)
+    ]
 
 
 def test_too_short_a_history_fails_the_job_with_a_reason(context: Context) -> None:
@@ -66,6 +110,21 @@ def test_a_base_model_folder_that_is_none_fails_the_job_with_a_reason(
     context.database.dispose()
 
 
+def test_a_base_without_a_finite_loss_fails_the_job_before_anything_more_is_tried(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_person(context.database)
+    job = add_job(context.database, context.settings, trials=4)
+    monkeypatch.setattr("workers.steps.evaluate.evaluate_stacks", with_an_overflowing_base)
+    run_all(context)
+    error = failed(context, job)
+    assert error["code"] == "base_failed"
+    assert "MILP_DTYPE=float32" in error["detail"]
+    assert {trial.round for trial in trials_now(context.database, job)} == {0}
+    assert {step.kind for step in steps_now(context.database, job)} == {StepKind.plan, StepKind.evaluate}
+    assert list((context.settings.data_dir / "store").rglob("trials/*/*")) == []
+
+
 def test_a_store_that_is_away_is_tried_again_until_it_is_back(context: Context) -> None:
     add_person(context.database)
     job = add_job(context.database, context.settings)
@@ -92,6 +151,57 @@ def test_a_store_that_stays_away_fails_the_job_with_a_reason(context: Context) -
     (context.settings.data_dir / "store").write_text("a file where the store's folder should be")
     run_all(context)
     assert failed(context, job)["code"] == "store_unavailable"
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    made = Disk()
+    monkeypatch.setattr("os.fsync", made.fsync)
+    return made
+
+
+def test_a_disk_that_stays_full_while_publishing_fails_the_job_and_shows_nothing_half_written(
+    context: Context, disk: Disk
+) -> None:
+    context.settings = context.settings.model_copy(update={"max_attempts": 3})
+    add_person(context.database)
+    job = add_job(context.database, context.settings)
+    step_id = run_until(context, StepKind.publish)
+    kept = files_in_store(context)
+    disk.full = True
+    for attempt in (1, 2):
+        began = now()
+        assert run_step(context, step_id)
+        with context.database.read() as session:
+            step = session.get_one(Step, step_id)
+        assert (step.state, step.attempt) == (StepState.ready, attempt)
+        # Each pause is longer than the one before it.
+        assert step.send_after >= began + timedelta(seconds=RETRY_SECONDS * attempt)
+        assert job_now(context.database, job).status is JobStatus.publishing
+        assert versions_now(context.database) == []
+        assert files_in_store(context) == kept
+    assert run_step(context, step_id)
+    error = failed(context, job)
+    assert error["code"] == "store_unavailable"
+    assert "no space is left" in error["detail"]
+    assert "free some space and start again" in error["detail"]
+    assert disk.refused == 3
+    assert versions_now(context.database) == []
+    assert files_in_store(context) == []
+
+
+def test_a_disk_that_has_room_again_lets_the_job_publish(context: Context, disk: Disk) -> None:
+    add_person(context.database)
+    job = add_job(context.database, context.settings)
+    step_id = run_until(context, StepKind.publish)
+    disk.full = True
+    assert run_step(context, step_id)
+    disk.full = False
+    run_all(context)
+    assert disk.refused == 1
+    assert_ended_well(context.database, job)
+    (version,) = versions_now(context.database)
+    assert context.store.load(version.path, context.base).parameters > 0
 
 
 def test_what_nobody_foresaw_fails_the_job_without_telling_our_insides(context: Context) -> None:

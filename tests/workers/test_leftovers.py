@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
-from app.job_states import JobStatus, StepKind, TrialState
-from app.repositories import jobs
+from app.job_states import JobStatus, StepKind
+from app.repositories import jobs, steps
 from app.repositories import trials as trial_rows
-from app.tables import Job, Step
+from app.tables import Job, Step, Trial
 from tests.workers.helpers import (
     TENANT,
+    USER,
     add_job,
     add_person,
     assert_ended_well,
@@ -22,12 +23,12 @@ from tests.workers.helpers import (
     trials_now,
 )
 from workers.context import Context
-from workers.leftovers import clean_up
+from workers.leftovers import clean_up, drop_dominated_trials
 from workers.runner import WORK, run_step
 from workers.steps.evaluate import evaluate
 from workers.steps.outcome import Outcome
 from workers.steps.plan import plan
-from workers.steps.report import choose_finalists
+from workers.steps.report import Finalists, choose_finalists
 
 
 def test_only_trials_that_may_still_win_and_the_default_lora_stay_in_the_store(context: Context) -> None:
@@ -59,6 +60,29 @@ def test_only_trials_that_may_still_win_and_the_default_lora_stay_in_the_store(c
     assert kept_in_store(context) == set()
 
 
+def test_a_trial_that_ends_while_dominated_ones_are_dropped_stays(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_person(context.database)
+    job = add_job(context.database, context.settings)
+    run_until(context, StepKind.evaluate)
+    assert run_next(context)
+    known = trials_now(context.database, job)[1]
+
+    def choose_while_another_ends(finished: Sequence[Trial]) -> Finalists:
+        stack = context.store.load_trial(known.artifact or "", context.base)
+        path = context.store.save_trial(TENANT, USER, job.id, 2, stack)
+        with context.database.write() as session:
+            values = known.model_dump(exclude={"id"}) | {"number": 2, "r": known.r + 1, "artifact": path}
+            session.add(Trial(**values))
+        return choose_finalists(finished)
+
+    monkeypatch.setattr("workers.leftovers.choose_finalists", choose_while_another_ends)
+    drop_dominated_trials(context, job_now(context.database, job))
+    assert kept_in_store(context) == {1, 2}
+    assert [bool(trial.artifact) for trial in trials_now(context.database, job)] == [False, True, True]
+
+
 def test_a_job_cancelled_right_after_its_trials_were_stored_leaves_none(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,22 +103,34 @@ def test_a_job_cancelled_right_after_its_trials_were_stored_leaves_none(
     assert kept_in_store(context) == set()
 
 
-def test_a_job_whose_base_has_no_finite_loss_fails_and_says_what_helps(context: Context) -> None:
+@pytest.mark.parametrize("fate", ["cancelled", "deleted"])
+def test_a_trial_of_a_killed_worker_whose_job_is_gone_goes_with_the_users_next_plan(
+    context: Context, fate: str
+) -> None:
     add_person(context.database)
-    job = add_job(context.database, context.settings)
-    run_until(context, StepKind.evaluate)
-    assert run_next(context)
+    crashed = add_job(context.database, context.settings)
+    step_id = run_until(context, StepKind.evaluate)
     with context.database.write() as session:
-        base = trial_rows.trials_of(session, TENANT, job.id)[0]
-        base.state, base.loss, base.loss_se = TrialState.failed, None, None
-        session.add(base)
+        held = steps.claim(session, step_id, "killed soon", 60.0)
+        assert held is not None
+        job, step = steps.hold(session, held)
+    # The worker has stored the trial and is killed: nothing is recorded, and nobody cleans up.
+    evaluate(context, job, step, lambda: False)
+    with context.database.write() as session:
+        if fate == "cancelled":
+            jobs.cancel_job(session, jobs.get_job(session, TENANT, crashed.id))
+        else:
+            session.delete(jobs.get_job(session, TENANT, crashed.id))
+    assert context.store.jobs_with_trials(TENANT, USER) == [crashed.id]
+    assert {trial.artifact for trial in trials_now(context.database, crashed)} <= {None}
+
+    following = add_job(context.database, context.settings)
+    assert run_next(context)
+    assert context.store.jobs_with_trials(TENANT, USER) == []
+    assert run_next(context)
+    assert context.store.jobs_with_trials(TENANT, USER) == [following.id]
     run_all(context)
-    ended = job_now(context.database, job)
-    assert ended.status is JobStatus.failed
-    assert ended.error is not None
-    assert ended.error["code"] == "base_failed"
-    assert "MILP_DTYPE=float32" in ended.error["detail"]
-    assert kept_in_store(context) == set()
+    assert_ended_well(context.database, following)
 
 
 def test_trials_that_cannot_be_compared_cost_space_and_not_the_job(context: Context) -> None:

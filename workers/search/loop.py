@@ -56,7 +56,7 @@ def next_batch(
         q: most points to propose.
         seed: the job's.
         surrogate: see `workers.search.surrogate.SURROGATES`.
-        elapsed: seconds since the job started.
+        elapsed: seconds since the job started, pauses left out.
         max_seconds: most seconds after which points are still proposed; None: no limit.
 
     Returns:

@@ -24,7 +24,7 @@ def stop_reason(
     Args:
         observations_in_order: finished trials by number, the base's included.
         preset: the budget.
-        elapsed: seconds since the job started.
+        elapsed: seconds since the job started, pauses left out.
         max_seconds: most seconds after which trials are still proposed; None: no limit.
         failed: trials that ended without scores; they count as spent.
     """

@@ -15,7 +15,7 @@ from sqlmodel import Session, col, select
 
 from app.job_options import ResolvedOptions
 from app.job_states import StepKind, TrialState
-from app.repositories import events, steps
+from app.repositories import events, jobs, steps
 from app.repositories import trials as trial_rows
 from app.tables import Job, Step, Trial, now
 from engine.evaluation import Evaluation, evaluate_stacks
@@ -60,7 +60,7 @@ class Evaluated:
         for result in self.results:
             events.append(session, job, "trial", trial_event(by_number[result.number], job, done))
         if not steps.open_steps(session, job, StepKind.evaluate):
-            session.add(Step(tenant_id=job.tenant_id, job_id=job.id, kind=StepKind.plan, round=self.round + 1))
+            jobs.add_step(session, job, StepKind.plan, self.round + 1)
 
     def discard(self, context: Context, job: Job) -> None:
         """Nothing of its own to remove: all trials of a job that is over are dropped together, by workers.leftovers."""

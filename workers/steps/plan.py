@@ -13,8 +13,10 @@ from sqlmodel import Session
 
 from app.job_options import ResolvedOptions
 from app.job_states import StepKind, TrialOrigin, TrialState
+from app.repositories import jobs
 from app.repositories import trials as trial_rows
-from app.tables import Job, Step, Trial, now
+from app.repositories.clock import database_now
+from app.tables import Job, Step, Trial
 from engine.configuration import Configuration
 from workers.context import Context
 from workers.search.loop import Batch, Origin, next_batch
@@ -22,6 +24,7 @@ from workers.search.presets import budget
 from workers.search.seeds import derive_seed
 from workers.search.space import SearchSpace, default_max_total_rank
 from workers.steps.history import split_history
+from workers.steps.report import base_failed
 from workers.steps.trials import configuration_of, in_state, observation_of
 
 
@@ -43,16 +46,13 @@ class Plan:
         if not self.batch.configurations:
             # Publishing has to say in its report why the search ended.
             job.split = {**self.split, "stop_reason": self.batch.stop_reason or ""}
-            session.add_all(
-                [job, Step(tenant_id=job.tenant_id, job_id=job.id, kind=StepKind.publish, round=self.round)]
-            )
+            session.add(job)
+            jobs.add_step(session, job, StepKind.publish, self.round)
             return
         session.add(job)
         number = self.first_number
         for chunk in _chunks(self.batch.configurations, self.options.trials_per_step):
-            step = Step(tenant_id=job.tenant_id, job_id=job.id, kind=StepKind.evaluate, round=self.round)
-            session.add(step)
-            session.flush()
+            step = jobs.add_step(session, job, StepKind.evaluate, self.round)
             for configuration, origin in chunk:
                 session.add(self._trial(job, step, number, configuration, TrialOrigin(origin)))
                 number += 1
@@ -82,13 +82,18 @@ def plan(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]
 
     Raises:
         HistoryTooShortError: the first round, and too few samples to split.
+        StepFailedError: `base_failed`, the base's own loss was not finite.
     """
     options = ResolvedOptions(**job.options)
     with context.database.read() as session:
         split = job.split or split_history(session, job, context.settings.min_history_samples)
         trials = trial_rows.trials_of(session, job.tenant_id, job.id)
+        elapsed = jobs.seconds_at_work(job, database_now(session))
     preset = budget(options.preset, options.trials)
     finished, failed = in_state(trials, TrialState.succeeded), in_state(trials, TrialState.failed)
+    if any(trial.origin == TrialOrigin.base for trial in failed):
+        # No trial of this job could ever win, so none more is trained.
+        raise base_failed()
     batch = next_batch(
         search_space(context, options),
         preset,
@@ -99,7 +104,7 @@ def plan(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]
         options.trials_per_step * options.parallel_steps,
         options.seed,
         options.surrogate,
-        (now() - job.started_at).total_seconds() if job.started_at else 0.0,
+        elapsed,
         options.max_seconds,
     )
     planned = preset.trials if batch.configurations else len(trials)

@@ -53,11 +53,7 @@ def choose_finalists(finished: Sequence[Trial]) -> Finalists:
     """
     base = next((trial for trial in finished if trial.origin == TrialOrigin.base), None)
     if base is None:
-        raise StepFailedError(
-            "base_failed",
-            "The base model has no finite loss on the validation samples, so there is nothing to compare trials with. "
-            "Its numbers most likely overflow: set MILP_DTYPE=float32, then start the job again.",
-        )
+        raise base_failed()
     observations = [observation_of(trial) for trial in finished]
     winner = choose_winner(observations, observation_of(base))
     return Finalists(
@@ -66,6 +62,15 @@ def choose_finalists(finished: Sequence[Trial]) -> Finalists:
         base=base,
         default=next((trial for trial in finished if trial.origin == TrialOrigin.default), None),
         pareto=[finished[i].number for i in pareto_front(observations)],
+    )
+
+
+def base_failed() -> StepFailedError:
+    """Why a job whose base has no scores cannot go on: there is nothing to compare its trials with."""
+    return StepFailedError(
+        "base_failed",
+        "The base model has no finite loss on the validation samples, so there is nothing to compare trials with. "
+        "Its numbers most likely overflow: set MILP_DTYPE=float32, then start the job again.",
     )
 
 

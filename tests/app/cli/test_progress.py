@@ -38,7 +38,9 @@ def test_a_duration_reads_like_a_clock(seconds: float, shown: str) -> None:
 def test_a_job_in_words_tells_trials_best_so_far_and_time_left() -> None:
     assert in_words(running(5)) == "evaluating, 5/14 trials, best ROUGE-L 17.3, about 1:05 left"
     assert in_words(running(14, status="succeeded")) == "succeeded, 14/14 trials, best ROUGE-L 17.3"
-    assert in_words({**running(0, None, "queued"), "trials_planned": 0}) == "queued"
+    queued = {**running(0, None, "queued"), "trials_planned": 0, "waits_for": None}
+    assert in_words(queued) == "queued"
+    assert in_words({**queued, "waits_for": "job_older"}) == "queued, waits for job_older"
 
 
 def test_without_a_terminal_each_change_is_a_line_and_the_rest_waits() -> None:
@@ -64,9 +66,18 @@ def test_on_a_terminal_each_job_has_a_bar_with_its_figures() -> None:
     console = Written(force_terminal=True)
     with Bars(console) as bars:
         bars.show("anna", {**running(0, None, "queued"), "trials_planned": 0})
+        bars.show("cleo", {**running(0, None, "queued"), "trials_planned": 0, "waits_for": "job_older"})
         bars.show("anna", running(5))
         bars.show("ben", running(2))
-    for shown in ("anna", "ben", "5/14 trials", "2/14 trials", "best ROUGE-L 17.3", "about 1:05 left"):
+    for shown in (
+        "anna",
+        "ben",
+        "5/14 trials",
+        "2/14 trials",
+        "best ROUGE-L 17.3",
+        "about 1:05 left",
+        "waits for job_older",
+    ):
         assert shown in console.text
 
 

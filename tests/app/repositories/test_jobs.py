@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import threading
-from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
@@ -134,34 +133,6 @@ def test_cancelling_ends_everything_that_waits_or_runs_and_keeps_what_is_done(da
         ]
         assert [step.state for step in steps_of(session, another)] == [StepState.ready, StepState.ready]
         assert trials.trials_of(session, "t", another.id) == untouched
-
-
-def test_a_paused_job_goes_on_at_once_when_resumed(database: Database) -> None:
-    with database.write() as session:
-        job = add_job(session)
-        (step,) = steps_of(session, job)
-        step.sends, step.send_after = 9, now() + timedelta(hours=1)
-        jobs.pause_job(session, job)
-        with pytest.raises(InvalidTransitionError, match="is paused"):
-            jobs.pause_job(session, job)
-        assert steps_of(session, job)[0].sends == 9
-        jobs.resume_job(session, job)
-    with database.read() as session:
-        assert jobs.get_job(session, "t", job.id).status is JobStatus.queued
-        (step,) = steps_of(session, job)
-        assert step.sends == 0
-        assert step.send_after <= now()
-        assert statuses_told(session, job) == ["queued", "paused", "queued"]
-
-
-def test_only_a_paused_job_can_be_resumed(database: Database) -> None:
-    with database.write() as session:
-        for status in JobStatus:
-            job = in_status(session, status)
-            if status is not JobStatus.paused:
-                with pytest.raises(InvalidTransitionError):
-                    jobs.resume_job(session, job)
-                assert job.status is status
 
 
 def test_a_job_untouched_by_a_worker_is_found_and_one_begun_is_not(database: Database) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from starlette.testclient import TestClient
 from app.main import create_app
 from app.settings import Settings
 from tests.support.api import pairs, served, wait_until_ready
-from tests.support.servers import RedisServer
+from tests.support.servers import PostgresServer, RedisServer
 
 PARTS = {"database", "broker", "store", "base_model"}
 
@@ -90,6 +91,33 @@ def test_a_database_that_is_away_is_an_error_that_says_what_to_do(client_of: Any
         answer = client.request(method, path, json=body)
         assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
     assert "milp_database_up 0.0" in client.get("/metrics").text
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def later(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, Callable[[], object]]]:
+    """The URL of a database that is not there, and what makes it appear, empty."""
+    if request.param == "sqlite":
+        in_the_way = tmp_path / "folder"
+        in_the_way.write_text("a file where the database's folder should be")
+        yield f"sqlite:///{in_the_way / 'milp.sqlite3'}", in_the_way.unlink
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres_server")
+        yield server.url("later"), lambda: server.execute("CREATE DATABASE later")
+        server.execute("DROP DATABASE later WITH (FORCE)")
+
+
+def test_a_database_that_appears_empty_is_upgraded_without_a_restart(
+    later: tuple[str, Callable[[], object]], client_of: Any
+) -> None:
+    url, appear = later
+    client = client_of(database_url=url)
+    assert not parts_of(client)["database"]["ok"]
+    appear()
+    deadline = time.monotonic() + 60
+    while not (part := parts_of(client)["database"])["ok"]:
+        assert time.monotonic() < deadline, part
+        time.sleep(0.05)
+    assert client.post("/v1/users/ann/history", json={"samples": pairs(1)}).status_code == 202
 
 
 def test_a_store_that_cannot_be_written_is_named(client_of: Any, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from app.database import Database
 from app.job_states import TrialState
 from app.repositories import jobs
 from tests.support.api import pairs
-from tests.support.records import add_trials
+from tests.support.records import add_job, add_trials
 
 
 def start(api: TestClient, user_id: str = "ann") -> dict[str, Any]:
@@ -67,6 +67,25 @@ def test_lists_are_of_one_user_or_one_status_and_newest_first(api: TestClient) -
     assert ids(user_id="ann") == [first["id"]]
     assert ids(status="cancelled") == [second["id"]]
     assert ids(status="queued", user_id="bob") == []
+
+
+def test_a_job_says_which_older_job_of_its_user_it_waits_for(api: TestClient, database: Database) -> None:
+    with database.write() as session:
+        oldest, middle, newest = (add_job(session, "default", "ann") for _ in range(3))
+        alone = add_job(session, "default", "bob")
+        made = [job.id for job in (oldest, middle, newest, alone)]
+
+    def waits_for() -> list[str | None]:
+        listed = {job["id"]: job["waits_for"] for job in api.get("/v1/jobs").json()["items"]}
+        assert listed == {job_id: api.get(f"/v1/jobs/{job_id}").json()["waits_for"] for job_id in made}
+        return [listed[job_id] for job_id in made]
+
+    api.post(f"/v1/jobs/{oldest.id}/pause").raise_for_status()
+    assert waits_for() == [None, oldest.id, oldest.id, None]
+    api.post(f"/v1/jobs/{oldest.id}/cancel").raise_for_status()
+    assert waits_for() == [None, None, middle.id, None]
+    api.post(f"/v1/jobs/{newest.id}/cancel").raise_for_status()
+    assert waits_for() == [None, None, None, None]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from app.job_states import StepKind, TrialOrigin
@@ -128,3 +129,20 @@ def test_a_search_out_of_time_publishes_and_says_so(context: Context) -> None:
     assert "seconds" in ended.report["stop_reason"]
     assert ended.trials_planned == len(trials_now(context.database, job)) < 7
     assert events_now(context.database, job, "report") == [ended.report]
+
+
+def test_the_time_a_job_was_paused_does_not_count_for_its_limit(context: Context) -> None:
+    job = planned(context, trials=4, max_seconds=3600)
+    with context.database.write() as session:
+        present = jobs.get_job(session, TENANT, job.id)
+        jobs.pause_job(session, present)
+        assert present.started_at is not None
+        assert present.paused_at is not None
+        # As if the pause had begun two hours ago.
+        present.started_at -= timedelta(hours=2)
+        present.paused_at -= timedelta(hours=2)
+        jobs.resume_job(session, present)
+    run_all(context)
+    ended = job_now(context.database, job)
+    assert ended.report is not None
+    assert ended.report["stop_reason"] == "All 4 trials of the budget are done."
