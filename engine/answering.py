@@ -1,17 +1,20 @@
 """Answers for many users at once: requests join a running batch, each with its own stack, and stream their text.
 
-One thread decodes; callers submit from any thread and iterate over their own answer. Must not know HTTP or users: a
-stack is a key and a way to load it.
+A few threads decode; callers submit from any thread and iterate over their own answer. Must not know HTTP or users: a
+stack is a key and a way to load it, an owner whoever the answer is for.
 """
 
 from __future__ import annotations
 
 import queue
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from threading import Condition, Thread
 from time import monotonic
 
+import torch
+
+from engine import row_attention, row_kernel
 from engine.bank import StackBank
 from engine.base import Base
 from engine.decoding import DecodingBatch, FinishReason, Row, Sampling
@@ -19,14 +22,20 @@ from engine.errors import EngineError, PromptTooLongError, QueueFullError
 from engine.prompts import Message
 from engine.stack import Stack
 
+MOST_LANES = 4
+"""Threads that decode on a CPU: Python runs one at a time between torch's operations, so more would wait for it."""
+
 
 class Answer:
     """One answer in the making. Iterate to get its text piece by piece, or call `text`."""
 
-    def __init__(self, base: Base, row: Row, stop: Sequence[str], on_cancel: Callable[[Answer], None]) -> None:
+    def __init__(
+        self, base: Base, row: Row, stop: Sequence[str], owner: str, on_cancel: Callable[[Answer], None]
+    ) -> None:
         self._base = base
         self._row = row
         self._stop = tuple(stop)
+        self._owner = owner
         self._on_cancel = on_cancel
         self._pieces: queue.SimpleQueue[str | BaseException | None] = queue.SimpleQueue()
         self._sent = 0
@@ -85,8 +94,11 @@ class Answer:
 class AnsweringEngine:
     """Continuous batching over requests of different users.
 
+    On a CPU as many lanes decode as there are cores, each its own rows on one thread: a step is hundreds of short
+    operations, which several threads share badly. On an accelerator one lane decodes them all.
+
     Args:
-        max_batch_rows: answers decoded side by side.
+        max_batch_rows: answers decoded side by side, in all lanes.
         max_queue: answers waiting for a place; one more is refused.
         bank_stacks: stacks kept loaded.
     """
@@ -94,26 +106,32 @@ class AnsweringEngine:
     def __init__(self, base: Base, *, max_batch_rows: int, max_queue: int, bank_stacks: int) -> None:
         self._base = base
         self._bank = StackBank(base, bank_stacks)
-        self._batch = DecodingBatch(base)
         self._max_rows = max_batch_rows
         self._max_queue = max_queue
         self._waiting: deque[Answer] = deque()
-        self._running: dict[int, Answer] = {}
         self._changed = Condition()
         self._closed = False
         self._seconds_per_answer = 1.0
-        self._thread = Thread(target=self._run, name="answering", daemon=True)
+        threads = torch.get_num_threads()
+        count = min(MOST_LANES, threads, max_batch_rows) if base.device.type == "cpu" else 1
+        self._lanes = [_Lane(self, base, number, max(1, threads // count)) for number in range(count)]
 
     def start(self) -> None:
-        self._thread.start()
+        """Begin to decode; on a CPU the kernels are compiled first, so that no answer waits for that."""
+        if self._base.device.type == "cpu":
+            row_kernel.compile_now(self._base.dtype)
+            row_attention.compile_now(self._base.dtype)
+        for lane in self._lanes:
+            lane.thread.start()
 
     def close(self) -> None:
-        """End the decoding thread; unfinished answers raise EngineError."""
+        """End the decoding threads; unfinished answers raise EngineError."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
-        if self._thread.is_alive():
-            self._thread.join()
+            self._changed.notify_all()
+        for lane in self._lanes:
+            if lane.thread.is_alive():
+                lane.thread.join()
 
     @property
     def waiting(self) -> int:
@@ -121,7 +139,7 @@ class AnsweringEngine:
 
     @property
     def running(self) -> int:
-        return len(self._running)
+        return sum(len(lane.running) for lane in self._lanes)
 
     @property
     def evictions(self) -> int:
@@ -146,6 +164,7 @@ class AnsweringEngine:
         top_p: float = 1.0,
         seed: int | None = None,
         stop: Sequence[str] = (),
+        owner: str = "",
     ) -> Answer:
         """Ask for an answer; returns at once unless the stack has to be loaded first.
 
@@ -153,6 +172,8 @@ class AnsweringEngine:
             stack_key: names the stack and its version; None is the base.
             load_stack: loads it, called by this thread if the bank does not hold it.
             stop: texts that end the answer and are left out of it.
+            owner: whose answer it is: places go to the owner who has the fewest, so that nobody's many requests keep
+                others waiting.
 
         Raises:
             PromptTooLongError: prompt and answer do not fit the context.
@@ -169,11 +190,11 @@ class AnsweringEngine:
         self._refuse_if_full()
         stack = self._bank.get(stack_key, load_stack) if stack_key is not None and load_stack is not None else None
         row = Row(prompt, stack, max_new_tokens, Sampling(temperature, top_p, seed))
-        answer = Answer(self._base, row, stop, self._leave_queue)
+        answer = Answer(self._base, row, stop, owner, self._leave_queue)
         with self._changed:
             self._refuse_if_full()
             self._waiting.append(answer)
-            self._changed.notify()
+            self._changed.notify_all()
         return answer
 
     def _refuse_if_full(self) -> None:
@@ -190,43 +211,77 @@ class AnsweringEngine:
                 self._waiting.remove(answer)
                 answer._publish()
 
+    def _next_for(self, lane: _Lane) -> list[Answer] | None:
+        """Waits until there is something to do; the answers that join this lane now, or None when it has to end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or bool(lane.running) or self._share(lane) > 0)
+            if self._closed:
+                return None
+            joining = [self._fairest() for _ in range(self._share(lane))]
+            lane.running.update({id(answer._row): answer for answer in joining})
+            return joining
+
+    def _share(self, lane: _Lane) -> int:
+        """How many of those who wait this lane takes, so that all lanes have about as many rows."""
+        free = min(len(self._waiting), self._max_rows - self.running)
+        even = -(-(self.running + free) // len(self._lanes))
+        return max(0, min(free, even - len(lane.running)))
+
+    def _fairest(self) -> Answer:
+        """Takes the first of those whose owner has the fewest answers running out of the queue."""
+        places = Counter(answer._owner for lane in self._lanes for answer in lane.running.values())
+        chosen = min(self._waiting, key=lambda answer: places[answer._owner])
+        self._waiting.remove(chosen)
+        return chosen
+
+    def _freed(self, answers: Sequence[Answer], lane: _Lane) -> None:
+        """These answers of the lane have ended: others may have their places."""
+        with self._changed:
+            for answer in answers:
+                del lane.running[id(answer._row)]
+                self._seconds_per_answer += 0.1 * (monotonic() - answer._submitted - self._seconds_per_answer)
+            self._changed.notify_all()
+
+    def _fail_waiting(self, error: BaseException) -> None:
+        with self._changed:
+            while self._waiting:
+                self._waiting.popleft()._fail(error)
+
+
+class _Lane:
+    """One thread that decodes its own rows."""
+
+    def __init__(self, engine: AnsweringEngine, base: Base, number: int, threads: int) -> None:
+        self._engine = engine
+        self._base = base
+        self._threads = threads
+        self._batch = DecodingBatch(base)
+        self.running: dict[int, Answer] = {}
+        self.thread = Thread(target=self._run, name=f"answering-{number}", daemon=True)
+
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._closed or bool(self._waiting) or bool(self._batch.rows))
-                if self._closed:
-                    self._fail_all(EngineError("the answering engine was shut down."))
-                    return
-                joining = self._take(self._max_rows - len(self._batch.rows))
+        torch.set_num_threads(self._threads)
+        while (joining := self._engine._next_for(self)) is not None:
             try:
-                # Those who go on get their token first, so that a long prefill delays them by one step at most.
+                # Those who go on get their token first, so that long prompts delay them by one step at most.
                 self._batch.step()
                 self._batch.admit([answer._row for answer in joining])
                 self._publish()
             except Exception as error:
                 self._batch = DecodingBatch(self._base)
-                with self._changed:
-                    self._fail_running(error)
-
-    def _take(self, free: int) -> list[Answer]:
-        """Waiting answers that get a place now, first come first served."""
-        taken = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
-        self._running.update({id(answer._row): answer for answer in taken})
-        return taken
+                self._fail(error)
+        closed = EngineError("the answering engine was shut down.")
+        self._fail(closed)
+        self._engine._fail_waiting(closed)
 
     def _publish(self) -> None:
         for row in self._batch.rows:
-            self._running[id(row)]._publish()
-        for row in self._batch.release_finished():
-            answer = self._running.pop(id(row))
-            self._seconds_per_answer += 0.1 * (monotonic() - answer._submitted - self._seconds_per_answer)
+            self.running[id(row)]._publish()
+        if finished := self._batch.release_finished():
+            self._engine._freed([self.running[id(row)] for row in finished], self)
 
-    def _fail_running(self, error: BaseException) -> None:
-        for answer in self._running.values():
+    def _fail(self, error: BaseException) -> None:
+        answers = list(self.running.values())
+        for answer in answers:
             answer._fail(error)
-        self._running.clear()
-
-    def _fail_all(self, error: BaseException) -> None:
-        self._fail_running(error)
-        while self._waiting:
-            self._waiting.popleft()._fail(error)
+        self._engine._freed(answers, self)

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from threading import Lock
 
 from engine.base import Base
+from engine.row_kernel import readable
 from engine.stack import Stack, check_fits
 
 
@@ -68,6 +69,8 @@ class StackBank:
             stack = load()
             check_fits(stack, self._base.projections, self._base.n_layers)
             placed = stack.to(device=self._base.device, dtype=self._base.dtype)
+            if self._base.device.type == "cpu":
+                placed = Stack(placed.configuration, placed.a, {name: readable(b) for name, b in placed.b.items()})
         except BaseException as error:
             with self._lock:
                 self._loading.pop(key, None)

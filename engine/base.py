@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 
 from engine.attention import IMPLEMENTATION, Layout, Packed, laid_out
 from engine.errors import BaseModelError, UnknownArchitectureError
-from engine.grouped import Route, StackRouter
+from engine.grouped import Route, Routing, StackRouter
 from engine.layers import LayerGate, Span
 from engine.projections import Projection, decoder_layers, find_projections
 from engine.prompts import PromptFormat
@@ -65,7 +65,7 @@ class Base:
     def dtype(self) -> torch.dtype:
         return next(self.model.parameters()).dtype
 
-    def hidden_states(self, ids: Tensor, layout: Layout, *, route: Route, span: Span | None = None) -> Tensor:
+    def hidden_states(self, ids: Tensor, layout: Layout, *, route: Routing, span: Span | None = None) -> Tensor:
         """Last hidden states (rows x tokens x hidden) of `ids` (rows x tokens), which lie as `layout` says.
 
         Args:

@@ -17,9 +17,13 @@ from torch import Tensor
 
 from engine.base import Base
 from engine.errors import TrainingStoppedError
-from engine.grouped import Route
+from engine.grouped import Route, Routing
 from engine.key_values import KeyValues
+from engine.row_route import RowRoute, takes
 from engine.stack import Stack
+
+FEW_ROWS = 2
+"""Rows a stack up to which they are taken one by one; more of the same are worth a product of matrices."""
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -72,9 +76,9 @@ class DecodingBatch:
 
     def __init__(self, base: Base) -> None:
         self._base = base
-        # A CPU attends faster in float32, which holds bfloat16 exactly.
-        self._kept = KeyValues(torch.float32 if base.device.type == "cpu" else None)
-        self._route: Route | None = None
+        self._kept = KeyValues()
+        self._by_row = RowRoute(base.projections) if base.device.type == "cpu" else None
+        self._route: Routing | None = None
         self.rows: list[Row] = []
 
     @torch.inference_mode()
@@ -90,6 +94,9 @@ class DecodingBatch:
         _say(self._base, rows, hidden[0, ends])
         self.rows += rows
         self._route = None
+        if self._by_row is not None:
+            for row in rows:
+                self._by_row.join(row.stack)
 
     @torch.inference_mode()
     def step(self) -> None:
@@ -97,7 +104,7 @@ class DecodingBatch:
         if not self.rows:
             return
         if self._route is None:
-            self._route = _route(self.rows, [1] * len(self.rows))
+            self._route = self._routing()
         last = torch.tensor([[row.tokens[-1]] for row in self.rows], device=self._base.device)
         hidden = self._base.hidden_states(last, self._kept.step(self._base.device), route=self._route)
         _say(self._base, self.rows, hidden[:, 0])
@@ -109,12 +116,21 @@ class DecodingBatch:
         for place in reversed(range(len(self.rows))):
             if self.rows[place].finish_reason is not None:
                 self._kept.leave(place)
+                if self._by_row is not None:
+                    self._by_row.leave(place)
                 last = self.rows.pop()
                 if place < len(self.rows):
                     self.rows[place] = last
         if finished:
             self._route = None
         return finished
+
+    def _routing(self) -> Routing:
+        """Row by row where the rows' stacks are many, else by stretches of one stack."""
+        stacks = {id(row.stack): row.stack for row in self.rows}
+        if self._by_row is not None and FEW_ROWS * len(stacks) >= len(self.rows) and all(map(takes, stacks.values())):
+            return self._by_row
+        return _route(self.rows, [1] * len(self.rows))
 
 
 def generate(

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +30,22 @@ class Segment:
     b: Tensor
 
 
+class Routing(Protocol):
+    """Which tokens of a batch go through which stack."""
+
+    def touches(self, name: str) -> bool:
+        """Whether any token goes through a stack at this projection."""
+
+    def add(self, name: str, x: Tensor, y: Tensor) -> Tensor:
+        """W x + B A x of a projection for a batch: x (tokens x d_in), y = W x (tokens x d_out).
+
+        While decoding (no gradients) the sum may be made in place; while training it is a node of the graph.
+        """
+
+
 @dataclass(frozen=True)
 class Route:
-    """Which tokens of a batch go through which stack: projection name -> its segments, in the batch's order."""
+    """Stretches of tokens that go through one stack each: projection name -> its segments, in the batch's order."""
 
     segments: Mapping[str, Sequence[Segment]] = field(default_factory=dict)
 
@@ -55,6 +68,20 @@ class Route:
             start += tokens
         return cls(segments)
 
+    def touches(self, name: str) -> bool:
+        return name in self.segments
+
+    def add(self, name: str, x: Tensor, y: Tensor) -> Tensor:
+        segments = self.segments[name]
+        if not torch.is_grad_enabled():
+            for s in segments:
+                y[s.start : s.stop].addmm_(linear(x[s.start : s.stop], s.a.to(x.dtype)), s.b.to(x.dtype).t())
+            return y
+        matrices = [matrix for s in segments for matrix in (s.a, s.b)]
+        spans = [(s.start, s.stop) for s in segments]
+        added: Tensor = _Added.apply(x, y, spans, *matrices)  # type: ignore[no-untyped-call]
+        return added
+
 
 class StackRouter:
     """Hooks on the base's projections that add each row's stack while a route is set, thread by thread."""
@@ -66,7 +93,7 @@ class StackRouter:
             model.get_submodule(projection.name).register_forward_hook(self._hook(projection.name))
 
     @contextmanager
-    def routing(self, route: Route) -> Iterator[None]:
+    def routing(self, route: Routing) -> Iterator[None]:
         """Send rows through `route` in the forwards made inside."""
         self._routes.current = route
         try:
@@ -76,29 +103,12 @@ class StackRouter:
 
     def _hook(self, name: str) -> Any:
         def add_stacks(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
-            route: Route | None = getattr(self._routes, "current", None)
-            segments = route.segments.get(name) if route is not None else None
-            if not segments:
+            route: Routing | None = getattr(self._routes, "current", None)
+            if route is None or not route.touches(name):
                 return None
-            x, y = inputs[0].flatten(0, -2), output.flatten(0, -2)
-            return add_segments(x, y, segments).view(output.shape)
+            return route.add(name, inputs[0].flatten(0, -2), output.flatten(0, -2)).view(output.shape)
 
         return add_stacks
-
-
-def add_segments(x: Tensor, y: Tensor, segments: Sequence[Segment]) -> Tensor:
-    """W x + B A x for a batch: x (tokens x d_in), y = W x (tokens x d_out).
-
-    While decoding (no gradients) the sum is made in place; while training out of place, once for the whole batch.
-    """
-    if not torch.is_grad_enabled():
-        for s in segments:
-            y[s.start : s.stop].addmm_(linear(x[s.start : s.stop], s.a.to(x.dtype)), s.b.to(x.dtype).t())
-        return y
-    matrices = [matrix for s in segments for matrix in (s.a, s.b)]
-    spans = [(s.start, s.stop) for s in segments]
-    added: Tensor = _Added.apply(x, y, spans, *matrices)  # type: ignore[no-untyped-call]
-    return added
 
 
 class _Added(torch.autograd.Function):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from engine import row_attention
 from engine.attention import Kind, Packed, visible
 
 PLACES = 64
@@ -19,14 +21,9 @@ PLACES = 64
 
 
 class KeyValues:
-    """Keys and values by attention layer, rows x heads x places x dim.
+    """Keys and values by attention layer, rows x heads x places x dim."""
 
-    Args:
-        dtype: they are kept in; None keeps what the layers compute. A CPU attends faster in float32.
-    """
-
-    def __init__(self, dtype: torch.dtype | None = None) -> None:
-        self._dtype = dtype
+    def __init__(self) -> None:
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
         self._rows = self._places = 0
         self.lengths: list[int] = []
@@ -38,7 +35,7 @@ class KeyValues:
         self._reserve(len(self.lengths), max(self.lengths))
 
         def keep(kind: Kind, key: Tensor, value: Tensor) -> None:
-            keys, values = self._layer(kind.layer, key, value)
+            keys, values = self.of(kind.layer, key, value)
             start = 0
             for row, length in enumerate(lengths, start=first):
                 keys[row, :, :length] = key[0, :, start : start + length]
@@ -49,10 +46,10 @@ class KeyValues:
 
     def step(self, device: torch.device) -> Decoding:
         """The layout of one new token for every row."""
-        before = torch.tensor(self.lengths, device=device)
-        self.lengths = [length + 1 for length in self.lengths]
+        before = list(self.lengths)
+        self.lengths = [length + 1 for length in before]
         self._reserve(len(self.lengths), max(self.lengths))
-        return Decoding(self, before, max(self.lengths))
+        return Decoding(self, before, device)
 
     def leave(self, row: int) -> None:
         """Give the row's place to the last one."""
@@ -65,21 +62,13 @@ class KeyValues:
             self.lengths[row] = length
         self.lengths.pop()
 
-    def written(self, layer: int, key: Tensor, value: Tensor, places: Tensor, width: int) -> tuple[Tensor, Tensor]:
-        """Put one token's key and value (rows x heads x 1 x dim) at `places` (rows); all up to `width` come back."""
-        keys, values = self._layer(layer, key, value)
-        rows = len(places)
-        index = torch.arange(rows, device=places.device)
-        keys[index, :, places] = key[:, :, 0].to(keys.dtype)
-        values[index, :, places] = value[:, :, 0].to(values.dtype)
-        return keys[:rows, :, :width], values[:rows, :, :width]
-
-    def _layer(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    def of(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Where this layer's keys and values lie, of all places: `key` and `value` tell what they look like."""
         if layer not in self._layers:
             shape = (self._rows, key.shape[1], self._places)
             self._layers[layer] = (
-                key.new_zeros(*shape, key.shape[3], dtype=self._dtype or key.dtype),
-                value.new_zeros(*shape, value.shape[3], dtype=self._dtype or value.dtype),
+                key.new_zeros(*shape, key.shape[3]),
+                value.new_zeros(*shape, value.shape[3]),
             )
         return self._layers[layer]
 
@@ -103,39 +92,46 @@ class Decoding:
     """One new token for every row, looking at the row's own past.
 
     Args:
-        places: how many tokens each row had before (rows).
-        width: tokens of the longest row, the new one included.
+        before: how many tokens each row had.
     """
 
-    def __init__(self, kept: KeyValues, places: Tensor, width: int) -> None:
+    def __init__(self, kept: KeyValues, before: Sequence[int], device: torch.device) -> None:
         self._kept = kept
-        self._places = places
-        self._width = width
+        self._places = np.array(before, dtype=np.int64)
+        self._on_device = torch.from_numpy(self._places).to(device)
+        self._width = max(before) + 1
         self._masks: dict[int | None, Tensor] = {}
 
     def positions(self, device: torch.device) -> Tensor:  # noqa: ARG002 - they are there already
-        return self._places.unsqueeze(1)
+        return self._on_device.unsqueeze(1)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, kind: Kind) -> Tensor:
-        keys, values = self._kept.written(kind.layer, key, value, self._places, self._width)
-        rows, heads, _, dim = query.shape
-        # Heads that share keys and values are the several queries of one head.
-        shared = query.reshape(rows, keys.shape[1], heads // keys.shape[1], dim).to(keys.dtype)
-        if kind.softcap is None:
-            out = scaled_dot_product_attention(
-                shared, keys, values, attn_mask=self._mask(kind.window, keys.dtype), scale=kind.scale
+        keys, values = self._kept.of(kind.layer, key, value)
+        if kind.softcap is None and row_attention.takes(query, keys):
+            query, key, value = query[:, :, 0], key[:, :, 0], value[:, :, 0]
+            out = row_attention.attend_rows(
+                query, key, value, keys, values, self._places, scale=kind.scale, window=kind.window
             )
+            return out.unsqueeze(1)
+        rows, heads, _, dim = query.shape
+        index = torch.arange(rows, device=query.device)
+        keys[index, :, self._on_device], values[index, :, self._on_device] = key[:, :, 0], value[:, :, 0]
+        keys, values = keys[:rows, :, : self._width], values[:rows, :, : self._width]
+        # Heads that share keys and values are the several queries of one head.
+        shared = query.reshape(rows, keys.shape[1], heads // keys.shape[1], dim)
+        mask = self._mask(kind.window)
+        if kind.softcap is None:
+            out = scaled_dot_product_attention(shared, keys, values, attn_mask=mask, scale=kind.scale)
         else:
             scores = torch.matmul(shared, keys.transpose(2, 3)).float() * kind.scale
-            scores = kind.softcap * torch.tanh(scores / kind.softcap) + self._mask(kind.window, torch.float32)
-            out = torch.matmul(torch.softmax(scores, dim=-1).to(values.dtype), values)
-        return out.reshape(rows, 1, heads, values.shape[3]).to(query.dtype)
+            scores = kind.softcap * torch.tanh(scores / kind.softcap)
+            weights = torch.softmax(scores.masked_fill(~mask, float("-inf")), dim=-1).to(values.dtype)
+            out = torch.matmul(weights, values)
+        return out.reshape(rows, 1, heads, values.shape[3])
 
-    def _mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
-        """Rows x 1 x 1 x width: zero where a row may look, minus infinity elsewhere. The same for all alike layers."""
+    def _mask(self, window: int | None) -> Tensor:
+        """Rows x 1 x 1 x width: where a row may look. The same for all alike layers."""
         if window not in self._masks:
-            columns = torch.arange(self._width, device=self._places.device)
-            allowed = visible(self._places[:, None], columns, window)
-            mask = torch.zeros(allowed.shape, device=columns.device, dtype=dtype)
-            self._masks[window] = mask.masked_fill_(~allowed, float("-inf"))[:, None, None, :]
+            columns = torch.arange(self._width, device=self._on_device.device)
+            self._masks[window] = visible(self._on_device[:, None], columns, window)[:, None, None, :]
         return self._masks[window]

@@ -88,12 +88,12 @@ class AnswerService:
         """
         loaded = self._runtime.get()
         if user_id is None:
-            return self._submit(loaded, without_user(conversation), decoding, None)
-        pairs = self._settings.memory_pairs
+            return self._submit(loaded, without_user(conversation), decoding, None, tenant)
+        pairs, owner = self._settings.memory_pairs, f"{tenant}/{user_id}"
         with self._database.read() as session:
             choice = choose(session, self._cache, tenant, user_id, conversation, mode, pairs)
         try:
-            return self._submit_fitting(loaded, choice, conversation, decoding, None)
+            return self._submit_fitting(loaded, choice, conversation, decoding, None, owner)
         except (AdapterUnusableError, StoreFailedError) as error:
             if mode != "auto":
                 raise
@@ -101,7 +101,7 @@ class AnswerService:
             self._metrics.count_fallback(error.code)
             with self._database.read() as session:
                 choice = without_version(session, self._cache, tenant, user_id, conversation, pairs)
-            return self._submit_fitting(loaded, choice, conversation, decoding, error)
+            return self._submit_fitting(loaded, choice, conversation, decoding, error, owner)
 
     def finished(self, started: Started) -> None:
         """Count an answer that has come to its end."""
@@ -115,18 +115,21 @@ class AnswerService:
         conversation: Sequence[Message],
         decoding: Decoding,
         warning: ServiceError | None,
+        owner: str,
     ) -> Started:
         """As much of what is remembered as the context holds: only the caller's own words can be too long."""
         while True:
             try:
-                return self._submit(loaded, choice, decoding, warning)
+                return self._submit(loaded, choice, decoding, warning, owner)
             except PromptTooLongError:
                 shorter = shortened(choice, conversation)
                 if shorter is None:
                     raise
                 choice = shorter
 
-    def _submit(self, loaded: Loaded, choice: Choice, decoding: Decoding, warning: ServiceError | None) -> Started:
+    def _submit(
+        self, loaded: Loaded, choice: Choice, decoding: Decoding, warning: ServiceError | None, owner: str
+    ) -> Started:
         version = choice.version
 
         def load_stack() -> Stack:
@@ -147,5 +150,6 @@ class AnswerService:
             top_p=decoding.top_p,
             seed=decoding.seed,
             stop=decoding.stop,
+            owner=owner,
         )
         return Started(answer, choice.mode, version.id if version else None, choice.memory, warning)

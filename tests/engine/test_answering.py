@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from threading import Event, Thread
+from threading import Event, Thread, get_ident
 from types import SimpleNamespace
 
 import pytest
+import torch
 from tokenizers import decoders
 
 from engine.answering import Answer, AnsweringEngine
 from engine.base import Base
 from engine.configuration import Configuration
-from engine.decoding import Row, generate
+from engine.decoding import DecodingBatch, Row, generate
 from engine.errors import EngineError, PromptTooLongError, QueueFullError, StackMismatchError
 from engine.prompts import messages_for
 from engine.stack import Stack
@@ -239,7 +240,7 @@ def test_a_character_spelled_in_bytes_is_streamed_once_it_is_whole() -> None:
     tokens = ["a", *(f"<0x{byte:02X}>" for byte in "😀".encode()), "b"]
     form = SimpleNamespace(decode=lambda ids: decoder.decode([tokens[i] for i in ids]))
     row = Row([1], None, len(tokens))
-    answer = Answer(SimpleNamespace(format=form), row, [], lambda _: None)  # type: ignore[arg-type]
+    answer = Answer(SimpleNamespace(format=form), row, [], "", lambda _: None)  # type: ignore[arg-type]
 
     for i in range(len(tokens)):
         row.tokens.append(i)
@@ -247,3 +248,51 @@ def test_a_character_spelled_in_bytes_is_streamed_once_it_is_whole() -> None:
         answer._publish()
 
     assert list(answer) == ["a", "😀", "b"]
+
+
+def test_a_users_many_requests_do_not_keep_another_user_waiting(
+    small_base: Base, start: Callable[..., AnsweringEngine]
+) -> None:
+    engine = start(rows=2)
+    ended: list[str] = []
+    many = [engine.submit(messages_for(f"question {i}"), max_new_tokens=12, owner="eager") for i in range(6)]
+    late = engine.submit(messages_for("hello"), max_new_tokens=12, owner="patient")
+
+    def wait(name: str, answer: Answer) -> None:
+        answer.text()
+        ended.append(name)
+
+    named = [("eager", answer) for answer in many] + [("patient", late)]
+    threads = [Thread(target=wait, args=pair) for pair in named]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    # First come, first served would have had the late one last.
+    assert ended.index("patient") <= 4
+
+
+def test_lanes_share_the_rows_and_answer_as_one_would(small_base: Base, start: Callable[..., AnsweringEngine]) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        engine = start(rows=6, waiting=16)
+    finally:
+        torch.set_num_threads(before)
+    seen: set[int] = set()
+    step = DecodingBatch.step
+
+    def noted(batch: DecodingBatch) -> None:
+        if batch.rows:
+            seen.add(get_ident())
+        step(batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DecodingBatch, "step", noted)
+        queries = [f"what is {i} and {i + 1}?" for i in range(10)]
+        answers = [engine.submit(messages_for(query), max_new_tokens=10, owner=query) for query in queries]
+        texts = [answer.text() for answer in answers]
+
+    assert texts == [expected_text(small_base, query, None, 10) for query in queries]
+    assert len(seen) == 2

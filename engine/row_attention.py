@@ -1,0 +1,107 @@
+"""Attention of decoded rows on a CPU: one call a layer writes each row's key and value and attends to its own past.
+
+torch's fused kernel works on blocks of queries; a decoded row has one, and its start-up for every row and head costs
+more than the arithmetic. Compiled by Numba, as engine.row_kernel. Must not know who decodes.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.row_kernel import VIEWS, conversions
+
+
+def takes(query: Tensor, keys: Tensor) -> bool:
+    """Whether the kernel can read these: on the CPU, in a precision it knows, and the same for both."""
+    return query.device.type == "cpu" and query.dtype in VIEWS and keys.dtype == query.dtype
+
+
+def attend_rows(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    places: NDArray[np.int64],
+    *,
+    scale: float,
+    window: int | None,
+) -> Tensor:
+    """Put each row's key and value at its place, and attend to all up to there.
+
+    Args:
+        query: rows x heads x dim; softmax and sums are in float32.
+        key, value: rows x key-value heads x dim.
+        keys, values: at least rows x key-value heads x places x dim, contiguous; written in place.
+        places: of each row's new token.
+        window: how many tokens back a row looks; None for all.
+
+    Returns:
+        rows x heads x value dim.
+    """
+    view = VIEWS[query.dtype]
+    out = query.new_empty(query.shape[0], query.shape[1], value.shape[2])
+    arrays = (t.contiguous().view(view).numpy() for t in (query, key, value))
+    kept = (t.view(view).numpy() for t in (keys, values))
+    _compiled(query.dtype)(*arrays, *kept, places, np.float32(scale), window or keys.shape[2], out.view(view).numpy())
+    return out
+
+
+def compile_now(dtype: torch.dtype) -> None:
+    """Compile for this precision, so that no answer waits for it."""
+    if dtype in VIEWS:
+        one, kept = torch.zeros(1, 1, 4, dtype=dtype), torch.zeros(1, 1, 2, 4, dtype=dtype)
+        attend_rows(one, one, one, kept, kept.clone(), np.zeros(1, dtype=np.int64), scale=1.0, window=None)
+
+
+@lru_cache
+def _compiled(dtype: torch.dtype) -> Any:
+    """The kernel for this precision. Loaded here: Numba brings LLVM."""
+    import numba
+
+    wide, narrow, _ = conversions(dtype)
+
+    @numba.njit(nogil=True, fastmath=True)  # type: ignore[untyped-decorator]
+    def one_head(query: Any, keys: Any, values: Any, scale: Any, out: Any) -> None:
+        length, dim = keys.shape
+        wide_query, scores = np.empty(dim, np.float32), np.empty(length, np.float32)
+        for i in range(dim):
+            wide_query[i] = wide(query[i]) * scale
+        largest = np.float32(-3.0e38)
+        for j in range(length):
+            score = np.float32(0)
+            for i in range(dim):
+                score += wide_query[i] * wide(keys[j, i])
+            scores[j] = score
+            largest = max(largest, score)
+        total, sums = np.float32(0), np.zeros(values.shape[1], np.float32)
+        for j in range(length):
+            weight = np.exp(scores[j] - largest)
+            total += weight
+            for i in range(len(sums)):
+                sums[i] += weight * wide(values[j, i])
+        for i in range(len(sums)):
+            out[i] = narrow(sums[i] / total)
+
+    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+    def kernel(
+        query: Any, key: Any, value: Any, keys: Any, values: Any, places: Any, scale: Any, window: Any, out: Any
+    ) -> None:
+        rows, heads, _ = query.shape
+        shared = heads // key.shape[1]
+        for row in range(rows):
+            place = places[row]
+            keys[row, :, place], values[row, :, place] = key[row], value[row]
+            first = max(0, place + 1 - window)
+            for head in range(heads):
+                own = head // shared
+                past = slice(first, place + 1)
+                one_head(query[row, head], keys[row, own, past], values[row, own, past], scale, out[row, head])
+
+    return kernel

@@ -1,0 +1,154 @@
+"""B A x for rows that each have a stack of their own, on a CPU: one call for all of them, at each one's true rank.
+
+A decoded row is one token, so its A and B are read once and used once: what counts is the memory they are read from.
+torch needs two products a row and projection, each with a start-up of several microseconds (in bfloat16 some forty);
+this kernel, compiled by Numba before the first answer, has one for all rows. Must not know stacks or routes.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+VIEWS = {torch.bfloat16: torch.uint16, torch.float32: torch.float32}
+"""Precisions the kernel reads, and what NumPy has for each."""
+
+
+RANK, ADDRESS_A, ADDRESS_B = range(3)
+FIELDS = 3
+"""What a row's entry of a table holds for one projection: the rank, zero for no LoRA, and where A and B^T lie."""
+
+
+def fits(a: Tensor, b: Tensor) -> bool:
+    """Whether the kernel can read this A (R x d_in) and B (d_out x R): on the CPU, each rank's numbers side by side."""
+    return (
+        a.dtype == b.dtype
+        and a.dtype in VIEWS
+        and a.device.type == "cpu"
+        and a.is_contiguous()
+        and b.t().is_contiguous()
+    )
+
+
+def readable(b: Tensor) -> Tensor:
+    """B (d_out x R) with the numbers of each rank side by side in memory, as the kernel reads them."""
+    return b.t().contiguous().t()
+
+
+def entry(a: Tensor, b: Tensor) -> tuple[int, int, int]:
+    """A table's entry for A and B that fit. Whoever holds the table has to hold the tensors too."""
+    return a.shape[0], a.data_ptr(), b.data_ptr()
+
+
+def add_rows(x: Tensor, y: Tensor, table: NDArray[np.int64], projection: int) -> None:
+    """y[row] += B A x[row] in place, sums in float32: x (rows x d_in), y (rows x d_out).
+
+    Args:
+        table: at least rows x projections x fields; A and B in the precision of x.
+        projection: which of the table's.
+    """
+    view = VIEWS[x.dtype]
+    _compiled(x.dtype)(x.view(view).numpy(), y.view(view).numpy(), table, projection)
+
+
+def compile_now(dtype: torch.dtype) -> None:
+    """Compile for this precision, so that no answer waits for it."""
+    if dtype in VIEWS:
+        a, b = torch.zeros(2, 4, dtype=dtype), readable(torch.zeros(3, 2, dtype=dtype))
+        table = np.array([[entry(a, b)]], dtype=np.int64)
+        add_rows(torch.zeros(1, 4, dtype=dtype), torch.zeros(1, 3, dtype=dtype), table, 0)
+
+
+@lru_cache
+def _compiled(dtype: torch.dtype) -> Any:
+    """The kernel for this precision. Loaded here: Numba brings LLVM."""
+    import numba
+
+    wide, narrow, pointer = conversions(dtype)
+
+    @numba.njit(nogil=True, fastmath=True)  # type: ignore[untyped-decorator]
+    def one_row(x: Any, y: Any, a: Any, b: Any) -> None:
+        rank, d_in = a.shape
+        d_out = b.shape[1]
+        wide_x, total = np.empty(d_in, np.float32), np.zeros(d_out, np.float32)
+        for i in range(d_in):
+            wide_x[i] = wide(x[i])
+        inner = np.empty(rank, np.float32)
+        for k in range(rank):
+            product = np.float32(0)
+            for i in range(d_in):
+                product += wide(a[k, i]) * wide_x[i]
+            inner[k] = product
+        # Four ranks at a time: the sums are read and written a quarter as often.
+        whole = rank - rank % 4
+        for k in range(0, whole, 4):
+            c, d, e, f = inner[k], inner[k + 1], inner[k + 2], inner[k + 3]
+            for o in range(d_out):
+                total[o] += c * wide(b[k, o]) + d * wide(b[k + 1, o]) + e * wide(b[k + 2, o]) + f * wide(b[k + 3, o])
+        for k in range(whole, rank):
+            for o in range(d_out):
+                total[o] += inner[k] * wide(b[k, o])
+        for o in range(d_out):
+            y[o] = narrow(wide(y[o]) + total[o])
+
+    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+    def kernel(x: Any, y: Any, table: Any, projection: Any) -> None:
+        d_in, d_out = x.shape[1], y.shape[1]
+        for row in range(x.shape[0]):
+            rank = table[row, projection, RANK]
+            if rank > 0:
+                a = numba.carray(pointer(table[row, projection, ADDRESS_A], x), (rank, d_in))
+                b = numba.carray(pointer(table[row, projection, ADDRESS_B], x), (rank, d_out))
+                one_row(x[row], y[row], a, b)
+
+    return kernel
+
+
+def conversions(dtype: torch.dtype) -> tuple[Any, Any, Any]:
+    """A stored number as float32, a float32 as a stored number, and an address as a pointer to stored numbers."""
+    import numba
+    from llvmlite import ir
+    from numba.core import types
+    from numba.extending import intrinsic
+
+    word = ir.IntType(32)
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def upper_half(_context: Any, _bits: Any) -> Any:
+        """bfloat16 is the upper half of a float32."""
+
+        def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            bits = builder.shl(builder.zext(arguments[0], word), ir.Constant(word, 16))
+            return builder.bitcast(bits, ir.FloatType())
+
+        return types.float32(types.uint16), generate
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def rounded(_context: Any, _number: Any) -> Any:
+        """To nearest, ties to even."""
+
+        def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            bits = builder.bitcast(arguments[0], word)
+            odd = builder.and_(builder.lshr(bits, ir.Constant(word, 16)), ir.Constant(word, 1))
+            up = builder.add(builder.add(bits, ir.Constant(word, 0x7FFF)), odd)
+            return builder.trunc(builder.lshr(up, ir.Constant(word, 16)), ir.IntType(16))
+
+        return types.uint16(types.float32), generate
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def pointer(_context: Any, _address: Any, like: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+        numbers: Any = types
+        return numbers.CPointer(like.dtype)(types.int64, like), generate
+
+    if dtype == torch.bfloat16:
+        return upper_half, rounded, pointer
+    same = numba.njit(lambda number: number)
+    return same, same, pointer

@@ -1,0 +1,119 @@
+"""The CPU's kernels for decoded rows against the plain formulas, in each precision they know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from engine import row_attention, row_kernel
+from engine.base import Base
+from engine.configuration import Configuration
+from engine.row_route import RowRoute, takes
+from engine.stack import Stack
+from tests.engine.conftest import random_stack
+
+PRECISIONS = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
+"""How far the kernel may be from the formula, as a share of the largest value."""
+
+
+def random(*shape: int, dtype: torch.dtype, seed: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def placed(stack: Stack, dtype: torch.dtype) -> Stack:
+    cast = stack.to(dtype=dtype)
+    return Stack(cast.configuration, cast.a, {name: row_kernel.readable(b) for name, b in cast.b.items()})
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_each_row_gets_its_own_product_at_its_true_rank_and_one_without_a_stack_nothing(dtype: torch.dtype) -> None:
+    ranks = [1, 8, 0, 7, 96, 33]
+    x, y = random(len(ranks), 20, dtype=dtype, seed=0), random(len(ranks), 48, dtype=dtype, seed=1)
+    a = [random(rank, 20, dtype=dtype, seed=10 + rank) for rank in ranks]
+    b = [row_kernel.readable(random(48, rank, dtype=dtype, seed=200 + rank)) for rank in ranks]
+    table = np.array([[row_kernel.entry(*pair)] for pair in zip(a, b, strict=True)], dtype=np.int64)
+    expected = torch.stack([y[i].float() + b[i].float() @ (a[i].float() @ x[i].float()) for i in range(len(ranks))])
+    before = y.clone()
+    row_kernel.add_rows(x, y, table, 0)
+
+    assert torch.equal(y[2], before[2])
+    assert (y.float() - expected).abs().max() <= PRECISIONS[dtype] * expected.abs().max()
+
+
+def test_a_bfloat16_sum_is_rounded_to_the_nearest_number_and_not_cut_off() -> None:
+    x, y = torch.ones(1, 1, dtype=torch.bfloat16), torch.full((1, 1), 256.0, dtype=torch.bfloat16)
+    a = torch.ones(1, 1, dtype=torch.bfloat16)
+    for added, expected in ((1.5, 258.0), (0.5, 256.0), (1.0, 256.0), (3.0, 260.0)):
+        out, b = y.clone(), torch.full((1, 1), added, dtype=torch.bfloat16)
+        row_kernel.add_rows(x, out, np.array([[row_kernel.entry(a, b)]], dtype=np.int64), 0)
+        assert out.item() == expected
+
+
+@pytest.mark.parametrize("window", [None, 3])
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_rows_attend_to_their_own_past_only_within_the_window_with_shared_heads(
+    dtype: torch.dtype, window: int | None
+) -> None:
+    rows, heads, shared, dim, room = 3, 4, 2, 8, 10
+    places = np.array([0, 4, 9], dtype=np.int64)
+    query, key = random(rows, heads, dim, dtype=dtype, seed=1), random(rows, heads // shared, dim, dtype=dtype, seed=2)
+    value = random(rows, heads // shared, dim, dtype=dtype, seed=3)
+    keys = random(rows, heads // shared, room, dim, dtype=dtype, seed=4)
+    values = random(rows, heads // shared, room, dim, dtype=dtype, seed=5)
+    out = row_attention.attend_rows(query, key, value, keys, values, places, scale=0.3, window=window)
+
+    for row, place in enumerate(places):
+        assert torch.equal(keys[row, :, place], key[row])
+        assert torch.equal(values[row, :, place], value[row])
+        first = 0 if window is None else max(0, int(place) + 1 - window)
+        for head in range(heads):
+            past_keys = keys[row, head // shared, first : place + 1].float()
+            past_values = values[row, head // shared, first : place + 1].float()
+            weights = torch.softmax(past_keys @ query[row, head].float() * 0.3, dim=0)
+            expected = weights @ past_values
+            assert (out[row, head].float() - expected).abs().max() <= PRECISIONS[dtype] * expected.abs().max()
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "roberta"])
+def test_rows_that_come_and_go_are_routed_through_the_stacks_they_came_with(
+    family: str, tiny_base: Callable[[str], Base]
+) -> None:
+    base = tiny_base(family)
+    shapes = [((True, False, True), 1, 8), ((False, True, False), 2, 32), ((True, True, True), 1, 96)]
+    stacks = [
+        placed(random_stack(base, Configuration(*shape), seed=i), torch.float32) for i, shape in enumerate(shapes)
+    ]
+    route = RowRoute(base.projections)
+    for stack in [*stacks, None] * 6:
+        route.join(stack)
+    route.leave(0)
+    rows = [None, *([*stacks, None] * 6)[1:-1]]
+
+    for projection in base.projections:
+        x, y = random(23, projection.d_in, dtype=torch.float32, seed=7), torch.zeros(23, projection.d_out)
+        assert route.touches(projection.name)
+        route.add(projection.name, x, y)
+        for i, stack in enumerate(rows):
+            a = stack.a.get(projection.name) if stack is not None else None
+            expected = torch.zeros(projection.d_out) if a is None else stack.b[projection.name] @ (a @ x[i])
+            assert torch.allclose(y[i], expected, atol=1e-4)
+
+
+def test_a_layer_that_no_row_uses_is_not_touched(tiny_base: Callable[[str], Base]) -> None:
+    base = tiny_base("llama")
+    route = RowRoute(base.projections)
+    route.join(placed(random_stack(base, Configuration((False, True, False), 1, 8), seed=0), torch.float32))
+
+    assert [p.layer for p in base.projections if route.touches(p.name)] == [1, 1, 1]
+
+
+def test_a_stack_that_lies_otherwise_in_memory_is_left_to_torch(tiny_base: Callable[[str], Base]) -> None:
+    stack = random_stack(tiny_base("llama"), Configuration((True, True, True), 2, 8), seed=1)
+
+    assert not takes(stack)
+    assert not takes(placed(stack, torch.float16))
+    assert takes(placed(stack, torch.float32))
+    assert takes(None)
