@@ -171,7 +171,7 @@ class _Group:
             for learner in [learner for learner in running if learner.at_end_of_pass and learner.error is None]:
                 self._judge(learner)
             running = [learner for learner in running if not learner.done]
-        seconds = (time.perf_counter() - began) / len(learners)
+        seconds = (time.perf_counter() - began) / max(1, len(learners))
         return [learner.result(self._base.dtype, seconds) for learner in learners]
 
     def _step(self, learners: Sequence[Learner]) -> None:

@@ -5,28 +5,49 @@ Must not know Celery.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
+from threading import Lock
 
 from adapters_store.store import AdapterStore
 from app.database import Database
 from app.settings import Settings
 from engine.base import Base, load_base
+from workers.proposer import Question, in_this_process
+from workers.search.loop import Batch
 
 
 class Context:
-    """One per process: nothing in it may be shared with another."""
+    """One per process: nothing in it may be shared with another.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        propose: answers what to try next; a worker has another process do it.
+    """
+
+    def __init__(self, settings: Settings, propose: Callable[[Question], Batch] = in_this_process) -> None:
         self.settings = settings
         self.database = Database(settings.resolved_database_url)
+        self.propose = propose
+        self._loading = Lock()
+        self._base: Base | None = None
 
     @cached_property
     def store(self) -> AdapterStore:
         """The adapter store. Raises: StoreError."""
         return AdapterStore.open(self.settings.resolved_store_url)
 
-    @cached_property
+    @property
     def base(self) -> Base:
         """The base model. Raises: BaseModelError."""
         chosen = self.settings
-        return load_base(chosen.base_model, device=chosen.device, dtype=chosen.dtype, threads=chosen.torch_threads)
+        # A thread that plans and one that trains may both be the first to ask.
+        with self._loading:
+            if self._base is None:
+                self._base = load_base(
+                    chosen.base_model, device=chosen.device, dtype=chosen.dtype, threads=chosen.torch_threads
+                )
+            return self._base
+
+    @base.setter
+    def base(self, loaded: Base) -> None:
+        self._base = loaded

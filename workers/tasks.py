@@ -23,10 +23,12 @@ def step(step_id: int) -> None:
     """Run the step if it can be claimed. Never fails: the database says what became of it."""
     if leaving.is_leaving():
         return
+    from workers.plans_beside import PlansBeside
     from workers.runner import run_step
 
     try:
-        run_step(_the_context(), step_id, leaving.is_leaving)
+        with PlansBeside(_the_context(), leaving.is_leaving):
+            run_step(_the_context(), step_id, leaving.is_leaving)
     except DatabaseAwayError as error:
         log.warning("step_not_run", step=step_id, reason=error.detail)
 
@@ -36,6 +38,7 @@ def _the_context() -> Context:
     global _context
     if _context is None:
         from workers.context import Context
+        from workers.proposer import Proposer
 
-        _context = Context(settings)
+        _context = Context(settings, Proposer().ask)
     return _context

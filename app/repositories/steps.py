@@ -43,8 +43,8 @@ class Claim:
     attempt: int
 
 
-def due_steps(session: Session, moment: datetime, limit: int) -> Sequence[Step]:
-    """Ready steps to ring the broker for, longest due first.
+def due_steps(session: Session, moment: datetime, limit: int, kind: StepKind | None = None) -> Sequence[Step]:
+    """Ready steps, of one kind or of all, to ring the broker for, longest due first.
 
     Jobs that are paused or over are left out, and so are jobs of a user who has an older unfinished one.
     """
@@ -61,6 +61,8 @@ def due_steps(session: Session, moment: datetime, limit: int) -> Sequence[Step]:
         .order_by(col(Step.send_after), col(Step.id))
         .limit(limit)
     )
+    if kind is not None:
+        query = query.where(Step.kind == kind)
     return session.exec(query).all()
 
 
@@ -84,7 +86,9 @@ def claim(session: Session, step_id: int, owner: str, lease_seconds: float) -> C
     if not _update(session, step_id, ready, **values):
         return None
     session.refresh(step)
-    if job.status != STATUS_OF_STEP[step.kind]:
+    # Planning beside trials in training is not what the job is seen to do.
+    beside = step.kind == StepKind.plan and job.status == JobStatus.evaluating and _any_claimed(session, job)
+    if job.status != STATUS_OF_STEP[step.kind] and not beside:
         jobs.set_status(session, job, STATUS_OF_STEP[step.kind])
     return Claim(step_id, job.id, job.tenant_id, step.kind, step.attempt)
 
@@ -127,6 +131,12 @@ def finish(session: Session, held: Claim) -> Job:
     session.exec(delete(Event).where(col(Event.job_id) == held.job_id, col(Event.kind) == "progress"))
     session.flush()
     return job
+
+
+def of_kind(session: Session, job: Job, kind: StepKind) -> list[Step]:
+    """The job's steps of this kind, in the order they were made."""
+    session.flush()
+    return list(session.exec(select(Step).where(Step.job_id == job.id, Step.kind == kind).order_by(col(Step.id))))
 
 
 def open_steps(session: Session, job: Job, kind: StepKind) -> int:
@@ -194,6 +204,13 @@ def _locked_job(session: Session, step: Step) -> Job | None:
     query = select(Job).where(Job.id == step.job_id, Job.tenant_id == step.tenant_id)
     query = query.with_for_update(key_share=True)
     return session.exec(query, execution_options={"populate_existing": True}).one_or_none()
+
+
+def _any_claimed(session: Session, job: Job) -> bool:
+    claimed = select(Step.id).where(
+        Step.job_id == job.id, Step.kind == StepKind.evaluate, Step.state == StepState.claimed
+    )
+    return session.exec(select(claimed.exists())).one()
 
 
 def _is_held(held: Claim) -> tuple[ColumnElement[bool], ...]:

@@ -42,6 +42,6 @@ def sqlite_settings(settings: Settings, sqlite_url: str) -> Settings:
 def context(sqlite_settings: Settings, base: Base) -> Iterator[Context]:
     """A worker's context on SQLite; the base was loaded before."""
     made = Context(sqlite_settings)
-    made.__dict__["base"] = base
+    made.base = base
     yield made
     made.database.dispose()

@@ -47,7 +47,7 @@ def contexts(settings: Settings, database_url: str, base: Base) -> Iterator[list
     """Two workers on one database, of each kind; they share the loaded base, which threads may."""
     both = [Context(settings.model_copy(update={"database_url": database_url})) for _ in range(2)]
     for context in both:
-        context.__dict__["base"] = base
+        context.base = base
     yield both
     for context in both:
         context.database.dispose()
@@ -224,7 +224,7 @@ def test_a_database_away_for_a_moment_does_not_cost_the_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     context = Context(settings.model_copy(update={"database_url": postgres_url}))
-    context.__dict__["base"] = base
+    context.base = base
     add_person(context.database)
     job = add_job(context.database, context.settings)
     step_id = run_until(context, StepKind.evaluate)

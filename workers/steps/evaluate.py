@@ -14,14 +14,15 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from app.job_options import ResolvedOptions
-from app.job_states import StepKind, TrialState
-from app.repositories import events, jobs, steps
+from app.job_states import TrialState
+from app.repositories import events
 from app.repositories import trials as trial_rows
 from app.tables import Job, Step, Trial, now
 from engine.evaluation import Evaluation, evaluate_stacks
 from engine.metrics import mean_and_se
 from engine.training import Candidate, Course, TrainedCandidate, TrainingSettings, train_candidates
 from workers.context import Context
+from workers.steps.ahead import plan_when_due
 from workers.steps.history import load_history
 from workers.steps.progress import Progress
 from workers.steps.trials import configuration_of, seconds_left, trial_event
@@ -45,7 +46,7 @@ class Evaluated:
     at_once: int
 
     def record(self, session: Session, job: Job) -> None:
-        """Write the results; the last step of a round to end makes the next plan step due."""
+        """Write the results, and make the next plan step due where enough is known."""
         by_number = {trial.number: trial for trial in trial_rows.trials_of(session, job.tenant_id, job.id)}
         for result in self.results:
             trial = by_number[result.number]
@@ -59,8 +60,7 @@ class Evaluated:
         session.add(job)
         for result in self.results:
             events.append(session, job, "trial", trial_event(by_number[result.number], job, done))
-        if not steps.open_steps(session, job, StepKind.evaluate):
-            jobs.add_step(session, job, StepKind.plan, self.round + 1)
+        plan_when_due(session, job, everything, self.round + 1)
 
     def discard(self, context: Context, job: Job) -> None:
         """Nothing of its own to remove: all trials of a job that is over are dropped together, by workers.leftovers."""

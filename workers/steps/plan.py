@@ -6,23 +6,25 @@ the job runs do not disturb it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlmodel import Session
 
 from app.job_options import ResolvedOptions
 from app.job_states import StepKind, TrialOrigin, TrialState
-from app.repositories import jobs
+from app.repositories import jobs, steps
 from app.repositories import trials as trial_rows
 from app.repositories.clock import database_now
 from app.tables import Job, Step, Trial
 from engine.configuration import Configuration
 from workers.context import Context
-from workers.search.loop import Batch, Origin, next_batch
+from workers.proposer import Question
+from workers.search.loop import Batch, Origin
 from workers.search.presets import budget
 from workers.search.seeds import derive_seed
 from workers.search.space import SearchSpace, default_max_total_rank
+from workers.steps.ahead import look, plan_when_due
 from workers.steps.history import split_history
 from workers.steps.report import base_failed
 from workers.steps.trials import configuration_of, in_state, observation_of
@@ -43,19 +45,21 @@ class Plan:
         """Write the next trials and the steps that evaluate them, or the step that publishes."""
         job.split = dict(self.split)
         job.trials_planned = self.trials_planned
-        if not self.batch.configurations:
+        session.add(job)
+        if self.batch.stop_reason:
             # Publishing has to say in its report why the search ended.
-            job.split = {**self.split, "stop_reason": self.batch.stop_reason or ""}
-            session.add(job)
+            job.split = {**self.split, "stop_reason": self.batch.stop_reason}
             jobs.add_step(session, job, StepKind.publish, self.round)
             return
-        session.add(job)
         number = self.first_number
         for chunk in _chunks(self.batch.configurations, self.options.trials_per_step):
             step = jobs.add_step(session, job, StepKind.evaluate, self.round)
             for configuration, origin in chunk:
                 session.add(self._trial(job, step, number, configuration, TrialOrigin(origin)))
                 number += 1
+        # Where nothing was to be proposed, what is in training has to end first; its steps ask again when they do.
+        if self.batch.configurations or not steps.open_steps(session, job, StepKind.evaluate):
+            plan_when_due(session, job, trial_rows.trials_of(session, job.tenant_id, job.id), self.round + 1)
 
     def discard(self, context: Context, job: Job) -> None:
         """A plan keeps nothing outside the database."""
@@ -88,27 +92,42 @@ def plan(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]
     with context.database.read() as session:
         split = job.split or split_history(session, job, context.settings.min_history_samples)
         trials = trial_rows.trials_of(session, job.tenant_id, job.id)
+        outlook = look(steps.of_kind(session, job, StepKind.evaluate), trials, options.parallel_steps)
         elapsed = jobs.seconds_at_work(job, database_now(session))
-    preset = budget(options.preset, options.trials)
-    finished, failed = in_state(trials, TrialState.succeeded), in_state(trials, TrialState.failed)
-    if any(trial.origin == TrialOrigin.base for trial in failed):
+    if any(trial.origin == TrialOrigin.base for trial in in_state(trials, TrialState.failed)):
         # No trial of this job could ever win, so none more is trained.
         raise base_failed()
-    batch = next_batch(
-        search_space(context, options),
-        preset,
-        [observation_of(trial) for trial in finished],
-        [configuration_of(trial) for trial in failed],
-        [configuration_of(trial) for trial in in_state(trials, TrialState.planned)],
-        # Not the number of workers there are: the same options and seed have to propose the same points.
-        options.trials_per_step * options.parallel_steps,
-        options.seed,
-        options.surrogate,
-        elapsed,
-        options.max_seconds,
-    )
-    planned = preset.trials if batch.configurations else len(trials)
+    everything = frozenset(trial.step_id for trial in trials)
+    batch = _next(context, options, trials, outlook.settled or everything, elapsed)
+    if not batch.configurations:
+        if outlook.any_open:
+            batch = Batch()
+        elif outlook.settled:
+            batch = _next(context, options, trials, everything, elapsed)
+    planned = len(trials) if batch.stop_reason else budget(options.preset, options.trials).trials
     return Plan(step.round, split, batch, len(trials), planned, options)
+
+
+def _next(
+    context: Context, options: ResolvedOptions, trials: Sequence[Trial], settled: frozenset[int], elapsed: float
+) -> Batch:
+    """What the search proposes from the trials of the settled steps; the others count as still in training."""
+    known = [trial for trial in trials if trial.step_id in settled]
+    others = [trial for trial in trials if trial.step_id not in settled]
+    question = Question(
+        space=search_space(context, options),
+        preset=budget(options.preset, options.trials),
+        observations_in_order=[observation_of(trial) for trial in in_state(known, TrialState.succeeded)],
+        failed=[configuration_of(trial) for trial in in_state(known, TrialState.failed)],
+        pending=[configuration_of(trial) for trial in [*in_state(known, TrialState.planned), *others]],
+        # Not the number of workers there are: the same options and seed have to propose the same points.
+        q=options.trials_per_step * options.parallel_steps,
+        seed=options.seed,
+        surrogate=options.surrogate,
+        elapsed=elapsed,
+        max_seconds=options.max_seconds,
+    )
+    return context.propose(question)
 
 
 def search_space(context: Context, options: ResolvedOptions) -> SearchSpace:
@@ -121,5 +140,5 @@ def _chunks(configurations: list[tuple[Configuration, Origin]], size: int) -> li
     """Trials for each evaluate step, in order. The base trains nothing, so it joins the first step for free."""
     bases = [c for c in configurations if c[0].is_base]
     trained = [c for c in configurations if not c[0].is_base]
-    chunks = [trained[start : start + size] for start in range(0, len(trained), size)] or [[]]
-    return [bases + chunks[0], *chunks[1:]]
+    chunks = [trained[start : start + size] for start in range(0, len(trained), size)] or ([[]] if bases else [])
+    return [bases + chunks[0], *chunks[1:]] if chunks else []
