@@ -5,6 +5,8 @@ BASE= names another base than the small one. Each part is a module of its own be
 
 from __future__ import annotations
 
+import gc
+
 from benchmarks.material import MIXES, history, service_base
 from benchmarks.results_file import Row
 from benchmarks.rounds import quick, report
@@ -37,6 +39,7 @@ def main() -> None:
     rows: list[Row] = []
     for cell in cells():
         rows += users.measure(base, cell, queries, threads)
+        gc.collect()  # the peers' models hold themselves
         print(f"measured: {cell.name}", flush=True)
     rows += cold_rows(base, queries, threads, repeats=3 if quick() else 10)
     print("measured: cold stacks", flush=True)

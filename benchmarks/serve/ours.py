@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 
@@ -68,10 +69,7 @@ class Users:
 
     def requests(self, queries: Sequence[str]) -> list[Request]:
         """One request of each user."""
-        return [
-            (queries[user % len(queries)], f"user-{user}", lambda user=user: self.stack(user))
-            for user in range(self.count)
-        ]
+        return [(queries[user % len(queries)], f"user-{user}", partial(self.stack, user)) for user in range(self.count)]
 
 
 def all_at_once(running: AnsweringEngine, requests: Sequence[Request], new_tokens: int) -> Round:

@@ -35,7 +35,7 @@ def generate(
     base: Base, model: Any, queries: Sequence[str], new_tokens: int, *, at_once: int = 64, **extra: Any
 ) -> Round:
     """Padded batches of at most `at_once` prompts, one after another; `extra` goes to `generate`, cut likewise."""
-    began, stamps = time.perf_counter(), []
+    began, stamps = time.perf_counter(), list[list[float]]()
     for start in range(0, len(queries), at_once):
         chunk = slice(start, start + at_once)
         batch = padded(base, encoded(base, queries[chunk]))
@@ -55,7 +55,7 @@ def generate(
 
 def one_at_a_time(base: Base, model: Any, queries: Sequence[str], names: Sequence[str], new_tokens: int) -> Round:
     """Each user's adapter is set, then the one prompt answered."""
-    began, stamps = time.perf_counter(), []
+    began, stamps = time.perf_counter(), list[list[float]]()
     for query, name in zip(queries, names, strict=True):
         model.set_adapter(name)
         answered = generate(base, model, [query], new_tokens)
@@ -85,7 +85,7 @@ def continuous(base: Base, model: Any, queries: Sequence[str], new_tokens: int, 
     with _manager(base, model, new_tokens, rows) as manager:
         began = time.perf_counter()
         manager.add_requests(encoded(base, queries), max_new_tokens=new_tokens, record_timestamps=True)
-        stamps = []
+        stamps: list[list[float]] = []
         while len(stamps) < len(queries):
             result = manager.get_result(timeout=1)
             if result is not None and result.is_finished():
