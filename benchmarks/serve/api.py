@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import socket
 import sys
@@ -30,7 +29,7 @@ from app.repositories import users, versions
 from app.settings import Settings
 from app.tables import Version
 from benchmarks.material import default_lora, generated_stack
-from benchmarks.results_file import Row, alone, limited
+from benchmarks.results_file import ROOT, Row, alone, limited
 from benchmarks.serve.answers import percentile
 from engine.base import Base
 
@@ -136,7 +135,7 @@ def _service(base: Base) -> Iterator[tuple[str, int]]:
         child = Child(
             "API",
             [sys.executable, *uvicorn, "--host", settings.host, "--port", str(settings.port), "--log-level", "warning"],
-            environment={**child_environment(settings), "PYTHONPATH": os.getcwd()},
+            environment={**child_environment(settings), "PYTHONPATH": str(ROOT)},
             log=Path(folder) / "logs" / "api.log",
             grace_seconds=10.0,
         )

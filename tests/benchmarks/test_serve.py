@@ -8,6 +8,7 @@ from benchmarks.material import MIXES
 from benchmarks.peers import endless, fresh_model, with_adapters
 from benchmarks.serve import ours, theirs, users
 from benchmarks.serve.answers import LATENCIES, Round, percentile, round_of
+from benchmarks.serve.api import PER_SECOND, api_rows
 from benchmarks.serve.stored import cold_rows
 from engine.base import Base
 from engine.prompts import messages_for
@@ -91,3 +92,14 @@ def test_a_cold_stack_is_measured_alone_and_in_company(base: Base) -> None:
 
 def test_prompts_are_the_same_for_both_sides(base: Base) -> None:
     assert theirs.encoded(base, QUERIES) == [base.format.prompt_ids(messages_for(query)) for query in QUERIES]
+
+
+def test_the_api_is_asked_for_real_and_the_engines_time_is_taken_off(base: Base) -> None:
+    rows = {row.what: row for row in api_rows(base, QUERIES, seconds=0.1, repeats=1)}
+    engine = rows[f"/responses, {PER_SECOND} a second: in the engine, p50"]
+    outside = rows[f"/responses, {PER_SECOND} a second: outside the engine, p50"]
+    assert engine.ours > 0
+    assert outside.ours > 0
+    assert [row.what for row in rows.values() if row.target is not None] == [
+        f"/responses, {PER_SECOND} a second: outside the engine, p99"
+    ]
