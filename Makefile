@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow check docs-settings clean
+.PHONY: help setup demo up test test-slow check docs-settings bench-serve bench-search bench-store bench-tables clean
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -50,6 +50,18 @@ check: setup ## Check format, lint, types, import rules and paths
 
 docs-settings: setup ## Write the README's table of settings anew
 	$(BIN)/python scripts/settings_table.py
+
+bench-serve: setup ## Measure answering against PEFT and transformers (QUICK=1: the part that matters)
+	$(BIN)/python -m benchmarks.serve
+
+bench-search: setup ## Measure training and a whole search against PEFT (QUICK=1; DATA=file USER=id: another history)
+	$(BIN)/python -m benchmarks.search
+
+bench-store: setup ## Measure the adapter store from 0 to 100,000 versions (QUICK=1: 5,000)
+	$(BIN)/python -m benchmarks.store
+
+bench-tables: setup ## Write the benchmarks' tables into the READMEs anew
+	$(BIN)/python -m benchmarks.tables
 
 clean: ## Remove what make made: .venv, caches, builds (never .milp, which holds histories)
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info

@@ -2,7 +2,7 @@
 
 An accelerator wants all candidates in one batch: it is bound by launches. A CPU is bound by arithmetic, where a batch
 of many candidates gains nothing; one thread per core, each with a candidate of its own, beats all cores sharing one
-(`python -m benchmarks.lanes`), and holds fewer activations. Must not know what the work is.
+(`python -m benchmarks.search`), and holds fewer activations. Must not know what the work is.
 """
 
 from __future__ import annotations

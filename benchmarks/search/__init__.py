@@ -1,0 +1,1 @@
+"""Training candidates and whole searches, against PEFT one candidate at a time: `python -m benchmarks.search`."""

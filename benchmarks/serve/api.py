@@ -1,0 +1,188 @@
+"""What the web service adds to an answer: a real uvicorn process, asked so many times a second for one token.
+
+The time outside the engine is the client's, from the request's first byte to the answer's last, less the engine's own
+(benchmarks.serve.timed_app). Beside it a route without model, database or thread: what HTTP costs by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from urllib.parse import urlsplit
+
+from adapters_store.record import Provenance
+from adapters_store.store import AdapterStore
+from app.database import Database
+from app.embedded.child import Child
+from app.embedded.service import child_environment, local_url
+from app.repositories import users, versions
+from app.settings import Settings
+from app.tables import Version
+from benchmarks.material import default_lora, generated_stack
+from benchmarks.results_file import ROOT, Row, alone, limited
+from benchmarks.serve.answers import percentile
+from engine.base import Base
+
+PER_SECOND = 100
+RATES = (PER_SECOND, 20)
+"""The rate of the target, and one at which two cores have time to spare: beyond that, answers wait for each other."""
+LIMIT_MS = 5.0
+USERS = 8
+_DURATION = re.compile(rb"engine;dur=([\d.]+)")
+_LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
+
+
+def api_rows(base: Base, queries: Sequence[str], *, seconds: float, repeats: int) -> list[Row]:
+    """The service's rows; each repeat asks both routes, one after the other."""
+    alive: list[list[float]] = []
+    found: dict[int, list[list[tuple[float, float]]]] = {rate: [] for rate in RATES}
+    with _service(base) as address:
+        answers = [_post(f"/v1/users/user-{i % USERS}/responses", queries[i % len(queries)]) for i in range(64)]
+        plain = [b"GET /livez HTTP/1.1\r\nHost: bench\r\n\r\n"]
+        asyncio.run(_Client(*address).ask(answers, 1.0))  # stacks and caches are warm then
+        for _ in range(repeats):
+            for rate in RATES:
+                found[rate].append(asyncio.run(_Client(*address, rate).ask(answers, seconds)))
+            alive.append([1e3 * total for total, _ in asyncio.run(_Client(*address).ask(plain, seconds))])
+    rows = [
+        alone(f"/livez, {PER_SECOND} a second: p50", "ms", [median(times) for times in alive]),
+        alone(f"/livez, {PER_SECOND} a second: p99", "ms", [percentile(times, 0.99) for times in alive]),
+    ]
+    for rate, repeated in found.items():
+        outside = [[1e3 * total - inside for total, inside in timed] for timed in repeated]
+        late, what = [percentile(times, 0.99) for times in outside], f"/responses, {rate} a second: outside the engine"
+        rows += [
+            limited(f"{what}, p99", "ms", late, LIMIT_MS) if rate == PER_SECOND else alone(f"{what}, p99", "ms", late),
+            alone(f"{what}, p50", "ms", [median(times) for times in outside]),
+            alone(
+                f"/responses, {rate} a second: in the engine, p50", "ms", [median(i for _, i in t) for t in repeated]
+            ),
+        ]
+    return rows
+
+
+class RefusedError(Exception):
+    """The service answered with an error."""
+
+
+@dataclass
+class _Client:
+    """Sends requests at a steady rate, whether or not the ones before are answered; connections are kept."""
+
+    host: str
+    port: int
+    rate: int = PER_SECOND
+    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=list)
+
+    async def ask(self, requests: Sequence[bytes], seconds: float) -> list[tuple[float, float]]:
+        """(seconds in all, milliseconds in the engine) of each answer."""
+        began, count = time.perf_counter(), max(1, int(seconds * self.rate))
+        tasks = []
+        for i in range(count):
+            await asyncio.sleep(max(0.0, began + i / self.rate - time.perf_counter()))
+            tasks.append(asyncio.create_task(self._one(requests[i % len(requests)])))
+        timed = await asyncio.gather(*tasks, return_exceptions=True)
+        for _, writer in self.idle:
+            writer.close()
+            await writer.wait_closed()
+        if failed := [one for one in timed if isinstance(one, BaseException)]:
+            raise failed[0]
+        return [one for one in timed if not isinstance(one, BaseException)]
+
+    async def _one(self, request: bytes) -> tuple[float, float]:
+        reader, writer = self.idle.pop() if self.idle else await asyncio.open_connection(self.host, self.port)
+        began = time.perf_counter()
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        body = await reader.readexactly(int(length.group(1)) if length else 0)
+        spent = time.perf_counter() - began
+        self.idle.append((reader, writer))
+        if b" 200 " not in head.partition(b"\r\n")[0]:
+            raise RefusedError(body.decode())
+        engine = _DURATION.search(head)
+        return spent, float(engine.group(1)) if engine else 0.0
+
+
+def _post(path: str, query: str) -> bytes:
+    body = json.dumps({"query": query, "max_new_tokens": 1}).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+@contextmanager
+def _service(base: Base) -> Iterator[tuple[str, int]]:
+    """A running service with users that have active versions: its host and port."""
+    with tempfile.TemporaryDirectory(prefix="milp-bench-") as folder:
+        # A queue that refuses nobody: a refused request would be a quick one.
+        settings = Settings(_env_file=None, data_dir=Path(folder), base_model=base.name, port=0, max_queue=10_000)
+        with socket.create_server((settings.host, 0)) as free:
+            settings = settings.model_copy(update={"port": free.getsockname()[1]})
+        _publish(settings, base)
+        uvicorn = ["-m", "uvicorn", "--factory", "benchmarks.serve.timed_app:create", "--no-access-log"]
+        child = Child(
+            "API",
+            [sys.executable, *uvicorn, "--host", settings.host, "--port", str(settings.port), "--log-level", "warning"],
+            environment={**child_environment(settings), "PYTHONPATH": str(ROOT)},
+            log=Path(folder) / "logs" / "api.log",
+            grace_seconds=10.0,
+        )
+        try:
+            where = urlsplit(local_url(settings))
+            address = (str(where.hostname), int(where.port or 0))
+            _wait(child, address)
+            yield address
+        finally:
+            child.stop(lambda: False)
+
+
+def _publish(settings: Settings, base: Base) -> None:
+    """Users with an active version each, as a worker publishes them."""
+    database = Database(settings.resolved_database_url)
+    database.upgrade()
+    store = AdapterStore.open(settings.resolved_store_url)
+    provenance = Provenance(base.name, base.digest, base.model_type, any(p.transposed for p in base.projections))
+    for i in range(USERS):
+        stack = generated_stack(base, default_lora(base, i), seed=i)
+        kept, shape = store.publish("default", f"user-{i}", stack, provenance), stack.configuration
+        with database.write() as session:
+            user = users.ensure_user(session, "default", f"user-{i}", None)
+            version = Version(
+                id=kept.id,
+                tenant_id="default",
+                user_id=f"user-{i}",
+                path=kept.path,
+                layers=shape.layer_bits,
+                n=shape.n,
+                r=shape.r,
+                base_digest=base.digest,
+                passed_gate=True,
+            )
+            versions.activate(session, user, versions.add_version(session, version).id)
+    database.dispose()
+
+
+def _wait(child: Child, address: tuple[str, int], seconds: float = 240.0) -> None:
+    """Until it answers: the base is loaded by then. Raises what a child that ended says, or RuntimeError."""
+    deadline = time.monotonic() + seconds
+    while True:
+        child.check()
+        try:
+            asyncio.run(_Client(*address).ask([_post("/v1/users/user-0/responses", "Hello?")], 0.01))
+            return
+        except (OSError, RefusedError, asyncio.IncompleteReadError) as error:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the service does not answer: {error}. {child.tail()}") from error
+        time.sleep(0.3)

@@ -1,0 +1,85 @@
+"""Writes what the benchmarks found as Markdown tables: all of it into benchmarks/README.md, the targets into README.md.
+
+`make bench-tables` runs it; a test compares. Must not know what any figure means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results_file import ROOT, read_all
+
+BEGIN = "<!-- bench: written by `make bench-tables` -->"
+END = "<!-- bench: end -->"
+_HEAD = "| what | ours | peer | times as good | least .. most | target |\n|---|---|---|---|---|---|"
+_NOTHING = "Nothing is measured yet: `make bench-serve`, `make bench-search` and `make bench-store` do."
+
+
+def full(reports: Sequence[Mapping[str, Any]]) -> str:
+    """One table for each report, headed by benchmark and machine."""
+    return "\n\n".join(f"{_heading(report)}\n\n{table(report['rows'])}" for report in reports) or _NOTHING
+
+
+def short(reports: Sequence[Mapping[str, Any]]) -> str:
+    """Only the rows that have a target, a table for each machine."""
+    machines: dict[str, list[Mapping[str, Any]]] = {}
+    for report in reports:
+        machines.setdefault(report["machine"], []).extend(row for row in report["rows"] if row["target"] is not None)
+    return "\n\n".join(f"On {name}:\n\n{table(rows)}" for name, rows in machines.items() if rows) or _NOTHING
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    return "\n".join([_HEAD, *(f"| {' | '.join(cells(row))} |" for row in rows)])
+
+
+def cells(row: Mapping[str, Any]) -> list[str]:
+    """A row as words: what, ours, the peer's with its name, ratio, spread, target. Empty where there is none."""
+    peer = "" if row["peer"] is None else f"{shown(row['peer'])} {row['unit']}, {row['peer_name']}"
+    spread = "" if row["spread"] is None else " .. ".join(map(shown, row["spread"]))
+    return [row["what"], f"{shown(row['ours'])} {row['unit']}", peer, shown(row["ratio"]), spread, shown(row["target"])]
+
+
+def shown(value: float | None) -> str:
+    """A number with three digits that count, and without an exponent."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{float(f'{value:.3g}'):.6g}"
+
+
+def with_tables(text: str, tables: str) -> str:
+    """`text` with what lies between its two marks replaced. Raises ValueError where a mark is missing."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the text needs the lines {BEGIN!r} and {END!r}, in this order")
+    return f"{before}{BEGIN}\n{tables}\n{END}{after}"
+
+
+def documents() -> dict[Path, str]:
+    """Each document that has tables, as it should be."""
+    reports = read_all()
+    tables = {ROOT / "README.md": short(reports), ROOT / "benchmarks" / "README.md": full(reports)}
+    return {path: with_tables(path.read_text(encoding="utf-8"), made) for path, made in tables.items()}
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The rows at a terminal, in columns."""
+    lines = [["what", "ours", "peer", "times", "spread", "target"], *map(cells, rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _heading(report: Mapping[str, Any]) -> str:
+    facts = [f"{name} {number}" for name, number in report["versions"].items()]
+    facts += [f"{report[name]} {name}" for name in ("threads", "dtype") if name in report]
+    measured = {(row["commit"], row["command"]) for row in report["rows"]}
+    runs = "; ".join(f"`{command}` at {commit}" for commit, command in sorted(measured))
+    return f"### {report['benchmark']}, {report['machine']}\n\n{runs}, {report['measured']}; {', '.join(facts)}."
+
+
+if __name__ == "__main__":
+    for document, content in documents().items():
+        document.write_text(content, encoding="utf-8")
