@@ -42,6 +42,8 @@ class TrialState(StrEnum):
     planned = "planned"
     succeeded = "succeeded"
     failed = "failed"
+    stopped = "stopped"
+    """Trained in part: it could not win any more."""
     cancelled = "cancelled"
 
 

@@ -12,7 +12,7 @@ from app.schemas.jobs import BestTrial, FrontPoint, JobError, JobOut, JobSummary
 from app.tables import Job, Trial
 from engine.pareto import pareto_front
 
-_DONE = frozenset({TrialState.succeeded, TrialState.failed})
+_DONE = frozenset({TrialState.succeeded, TrialState.failed, TrialState.stopped})
 
 
 def summaries(session: Session, tenant: str, jobs: Sequence[Job]) -> list[JobSummary]:
@@ -39,7 +39,8 @@ def full(session: Session, job: Job) -> JobOut:
 
 def trial_out(trial: Trial) -> TrialOut:
     return TrialOut(
-        **trial.model_dump(include=set(TrialOut.model_fields) - {"error"}),
+        **trial.model_dump(include=set(TrialOut.model_fields) - {"error", "stopped_after"}),
+        stopped_after=len((trial.scores or {})["curve"]) if trial.state == TrialState.stopped else None,
         error=JobError.model_validate(trial.error) if trial.error else None,
     )
 

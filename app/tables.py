@@ -165,7 +165,8 @@ class Trial(SQLModel, table=True):
     rouge_l: float | None = Field(default=None, description="ROUGE-L F, 0 to 100, validation mean")
     rouge_l_se: float | None = None
     scores: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
-    """Per-sample validation scores: `{"loss": [...], "rouge_l": [...]}`, in the split's order."""
+    """Per-sample validation scores: `{"loss": [...], "rouge_l": [...]}`, in the split's order, and the `curve`: mean
+    loss after each pass. Of a trial that was stopped, the `curve` and the `forecast` of its scores."""
     parameters: int | None = Field(default=None, sa_column=Column(BigInteger))
     seconds: float | None = None
     artifact: str | None = Field(default=None, max_length=512, description="where the trained stack waits in the store")

@@ -28,7 +28,7 @@ from engine.stack import parameter_count
 
 __all__ = ["Candidate", "Course", "TrainedCandidate", "TrainingSettings", "train_candidates", "train_group"]
 
-GoOn = Callable[[Sequence[Sequence[float]]], bool]
+GoOn = Callable[[Candidate, Sequence[Sequence[float]]], bool]
 """Whether a candidate goes on, given its validation losses after each pass so far, one per sample."""
 
 
@@ -48,7 +48,7 @@ class Course:
     profile: str = ""
     order_seed: int = 0
     validation: Sequence[Sample] = ()
-    go_on: GoOn = lambda _losses: True
+    go_on: GoOn = lambda _candidate, _losses: True
 
 
 @dataclass
@@ -200,6 +200,6 @@ class _Group:
         learner.curve.append(
             example_losses(self._base, learner.a, learner.b, lower, layer, should_stop=self._should_stop)
         )
-        if not learner.done and not self._material.course.go_on(learner.curve):
+        if not learner.done and not self._material.course.go_on(learner.candidate, learner.curve):
             self._progress.add(learner.steps_left)
             learner.stop()

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
@@ -43,6 +43,7 @@ class Question:
     surrogate: str
     elapsed: float
     max_seconds: float | None
+    stopped: list[Observation] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,9 @@ def search_figure(search: Search, user_id: str) -> Figure:
     left.set_ylabel("ROUGE-L  (better ↑)", color=_INK)
     left.set_xlabel("Loss, nats per response token  (better ←)", color=_INK)
     left.set_title(f"Search for {user_id}", loc="left", fontsize=13, fontweight="bold", color=_INK, pad=24)
-    failed = sum(trial.loss is None for trial in search.trials)
-    note = f", {failed} failed" if failed else ""
+    stopped = sum(trial.stopped_after is not None for trial in search.trials)
+    failed = sum(trial.loss is None for trial in search.trials) - stopped
+    note = "".join(f", {count} {what}" for count, what in ((failed, "failed"), (stopped, "stopped early")) if count)
     told = f"{len(search.trials)} trials{note}; scores on validation, bars are one standard error; numbers are trials"
     left.text(0, 1.025, told, transform=left.transAxes, fontsize=9, color=_MUTED)
     axes[-1].legend(

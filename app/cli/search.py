@@ -12,7 +12,7 @@ ORIGINS = {"base": "the base", "default": "default LoRA", "initial": "initial", 
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial; scores are validation means with standard errors, and None where it failed."""
+    """One trial; scores are validation means with standard errors, and None where it failed or was stopped early."""
 
     number: int
     origin: str
@@ -26,6 +26,7 @@ class Trial:
     rouge_l_se: float
     parameters: int
     seconds: float | None
+    stopped_after: int | None
     error: str
     on_front: bool
     is_winner: bool
@@ -78,6 +79,7 @@ def _trial(row: Json, front: set[int], winner: int) -> Trial:
         rouge_l_se=row["rouge_l_se"] or 0.0,
         parameters=row["parameters"] or 0,
         seconds=row["seconds"],
+        stopped_after=row["stopped_after"],
         error=(row["error"] or {}).get("detail", ""),
         on_front=row["number"] in front,
         is_winner=row["number"] == winner,

@@ -13,7 +13,7 @@ from app.repositories import jobs
 from app.repositories.paging import Page, page
 from app.tables import Job, Step, Trial, User
 
-_DONE = (TrialState.succeeded, TrialState.failed)
+_DONE = (TrialState.succeeded, TrialState.failed, TrialState.stopped)
 
 
 def jobs_by_status(session: Session) -> dict[JobStatus, int]:

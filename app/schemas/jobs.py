@@ -77,5 +77,8 @@ class TrialOut(BaseModel):
     rouge_l_se: float | None
     parameters: int | None
     seconds: float | None
+    stopped_after: int | None = Field(
+        description="passes after which it was stopped early, for it could not win any more; null for all others"
+    )
     error: JobError | None
     finished_at: datetime | None

@@ -257,7 +257,7 @@ def test_one_told_to_stop_leaves_its_place_and_the_others_end_as_they_would_alon
     base = tiny_base("llama")
     asked: list[int] = []
 
-    def go_on(curve: Sequence[Sequence[float]]) -> bool:
+    def go_on(_candidate: Candidate, curve: Sequence[Sequence[float]]) -> bool:
         asked.append(len(curve[-1]))
         return len(asked) != 1
 

@@ -41,6 +41,7 @@ def next_batch(
     surrogate: str,
     elapsed: float,
     max_seconds: float | None,
+    stopped: Sequence[Observation] = (),
 ) -> Batch:
     """The next trials of a search. A pure function: the same arguments give the same batch.
 
@@ -58,19 +59,21 @@ def next_batch(
         surrogate: see `workers.search.surrogate.SURROGATES`.
         elapsed: seconds since the job started, pauses left out.
         max_seconds: most seconds after which points are still proposed; None: no limit.
+        stopped: forecasts of trials that were stopped early. The surrogate is told them, with their uncertainty; in
+            nothing else do they count but as spent.
 
     Returns:
         With a stop reason: nothing more will be proposed. With neither points nor a reason: the whole budget is
         planned, and what is pending has to finish first.
     """
-    seen = {o.configuration for o in observations_in_order} | set(failed) | set(pending)
+    seen = {o.configuration for o in (*observations_in_order, *stopped)} | set(failed) | set(pending)
     first = [point for point in _first_batch(space, preset, seed) if point[0] not in seen]
     if first:
         return Batch(first)
-    reason = stop_reason(observations_in_order, preset, elapsed, max_seconds, failed=len(failed))
+    reason = stop_reason(observations_in_order, preset, elapsed, max_seconds, failed=len(failed) + len(stopped))
     if reason:
         return Batch(stop_reason=reason)
-    left = preset.trials - len(observations_in_order) - len(failed) - len(pending)
+    left = preset.trials - len(observations_in_order) - len(failed) - len(stopped) - len(pending)
     if left <= 0:
         return Batch()
     points = propose(
@@ -81,6 +84,7 @@ def next_batch(
         surrogate=surrogate,
         seed=derive_seed(seed, "proposal", len(seen)),
         failed=failed,
+        stopped=stopped,
     )
     if not points and not pending:
         return Batch(stop_reason=f"All {len(seen)} configurations of the space have been tried.")

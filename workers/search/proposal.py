@@ -25,6 +25,7 @@ def propose(
     surrogate: str,
     seed: int,
     failed: Sequence[Configuration] = (),
+    stopped: Sequence[Observation] = (),
 ) -> list[Configuration]:
     """Up to q points to try next. The same arguments give the same points.
 
@@ -39,6 +40,7 @@ def propose(
         surrogate: see `workers.search.surrogate.SURROGATES`.
         seed: one per round; the caller derives it.
         failed: configurations whose trials ended without scores.
+        stopped: forecasts of trials that were stopped early.
 
     Returns:
         Fewer than q, or none, when the space is used up.
@@ -47,7 +49,7 @@ def propose(
         ValueError: unknown surrogate.
         SurrogateUnavailableError: the surrogate's packages are not installed.
     """
-    excluded = {o.configuration for o in observations} | set(pending) | set(failed)
+    excluded = {o.configuration for o in (*observations, *stopped)} | set(pending) | set(failed)
     if q <= 0:
         return []
     if len({o.configuration for o in observations}) < MIN_OBSERVATIONS:
@@ -56,7 +58,7 @@ def propose(
     from workers.search.libraries import NanError, NotPSDError, known_warnings_silenced
     from workers.search.surrogate import Objectives, SurrogateFitError, fit_surrogate
 
-    known = [*observations, *_as_bad_as_the_worst(observations, failed)]
+    known = [*observations, *stopped, *_as_bad_as_the_worst(observations, failed)]
     points, objectives = space.encode([o.configuration for o in known]), Objectives(known)
     front = [observations[i].configuration for i in pareto_front(observations)]
     reference = objectives.standardised(reference_point(observations))

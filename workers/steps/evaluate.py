@@ -8,24 +8,27 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from statistics import fmean
 from typing import Any
 
 from sqlmodel import Session, col, select
 
 from app.job_options import ResolvedOptions
-from app.job_states import TrialState
-from app.repositories import events
+from app.job_states import StepKind, TrialOrigin, TrialState
+from app.repositories import events, steps
 from app.repositories import trials as trial_rows
 from app.tables import Job, Step, Trial, now
 from engine.evaluation import Evaluation, evaluate_stacks
 from engine.metrics import mean_and_se
+from engine.stack import parameter_count
 from engine.training import Candidate, Course, TrainedCandidate, TrainingSettings, train_candidates
 from workers.context import Context
-from workers.steps.ahead import plan_when_due
-from workers.steps.history import load_history
+from workers.search.early_stopping import StoppingRule
+from workers.steps.ahead import look, plan_when_due
+from workers.steps.history import JobHistory, load_history
 from workers.steps.progress import Progress
-from workers.steps.trials import configuration_of, seconds_left, trial_event
+from workers.steps.trials import complete_of, configuration_of, in_state, observation_of, seconds_left, trial_event
 
 
 @dataclass(frozen=True)
@@ -78,16 +81,18 @@ def evaluate(context: Context, job: Job, step: Step, should_stop: Callable[[], b
         of_step = select(Trial).where(Trial.step_id == step.id, Trial.state == TrialState.planned)
         trials = session.exec(of_step.order_by(col(Trial.number))).all()
         everything = trial_rows.trials_of(session, job.tenant_id, job.id)
+        before = [s for s in steps.of_kind(session, job, StepKind.evaluate) if s.round < step.round]
         history = load_history(session, job)
+    rule = _stopping_rule(options, before, everything)
     began = time.perf_counter()
     trained = train_candidates(
         context.base,
         [Candidate(str(trial.number), configuration_of(trial), trial.seed) for trial in trials],
-        Course(history.split.train, training_settings(options), history.profile, options.seed),
+        _course(context, options, history, rule),
         should_stop=should_stop,
         on_step=Progress(context.database, job, step, trials, everything, options.parallel_steps),
     )
-    whole = [candidate for candidate in trained if candidate.error is None]
+    whole = [candidate for candidate in trained if candidate.error is None and candidate.complete]
     scores = evaluate_stacks(
         context.base,
         [candidate.stack for candidate in whole],
@@ -100,11 +105,41 @@ def evaluate(context: Context, job: Job, step: Step, should_stop: Callable[[], b
     )
     evaluation_of = {candidate.key: evaluation for candidate, evaluation in zip(whole, scores, strict=True)}
     results = [
-        TrialResult(trial.number, _values(context, job, trial, candidate, evaluation_of.get(candidate.key)))
+        TrialResult(
+            trial.number,
+            _stopped(context, candidate, rule)
+            if not candidate.complete
+            else _values(context, job, trial, candidate, evaluation_of.get(candidate.key)),
+        )
         for trial, candidate in zip(trials, trained, strict=True)
     ]
     seconds = (time.perf_counter() - began) / max(1, len(trials))
     return Evaluated(step.round, results, seconds, options.parallel_steps)
+
+
+def _stopping_rule(options: ResolvedOptions, before: Sequence[Step], everything: Sequence[Trial]) -> StoppingRule:
+    """From the trials that the plan of this step knew, so that a replay stops the same ones.
+
+    Args:
+        before: the evaluate steps of earlier rounds. In the first there are none: its trials are all completed.
+    """
+    outlook = look(before, everything, options.parallel_steps)
+    settled = outlook.settled or {step.id for step in before}
+    known = [trial for trial in in_state(everything, TrialState.succeeded) if trial.step_id in settled]
+    bases = [observation_of(trial) for trial in known if trial.origin == TrialOrigin.base]
+    complete = [complete_of(trial) for trial in known if trial.origin != TrialOrigin.base]
+    return StoppingRule(complete, bases[0] if bases else None)
+
+
+def _course(context: Context, options: ResolvedOptions, history: JobHistory, rule: StoppingRule) -> Course:
+    projections = context.base.projections
+
+    def go_on(candidate: Candidate, curve: Sequence[Sequence[float]]) -> bool:
+        size = parameter_count(projections, candidate.configuration)
+        return rule.goes_on([fmean(losses) for losses in curve], size)
+
+    split, settings = history.split, training_settings(options)
+    return Course(split.train, settings, history.profile, options.seed, validation=split.validation, go_on=go_on)
 
 
 def training_settings(options: ResolvedOptions) -> TrainingSettings:
@@ -132,9 +167,23 @@ def _values(
         "loss_se": loss_se,
         "rouge_l": rouge_l,
         "rouge_l_se": rouge_l_se,
-        "scores": {"loss": evaluation.loss, "rouge_l": evaluation.rouge_l},
+        "scores": {"loss": evaluation.loss, "rouge_l": evaluation.rouge_l, "curve": list(map(fmean, candidate.curve))},
         "parameters": candidate.stack.parameters,
         "artifact": artifact,
+    }
+
+
+def _stopped(context: Context, candidate: TrainedCandidate, rule: StoppingRule) -> dict[str, Any]:
+    """The columns of a trial that could not win any more: what it would have scored is kept for the surrogate."""
+    if candidate.stack is None:
+        return _failed("training_diverged", f"{candidate.error}. A lower learning_rate helps.")
+    losses = list(map(fmean, candidate.curve))
+    size = parameter_count(context.base.projections, candidate.stack.configuration)
+    forecast = asdict(rule.forecast(losses, size))
+    return {
+        "state": TrialState.stopped,
+        "scores": {"curve": losses, "forecast": forecast},
+        "parameters": candidate.stack.parameters,
     }
 
 

@@ -27,7 +27,7 @@ from workers.search.space import SearchSpace, default_max_total_rank
 from workers.steps.ahead import look, plan_when_due
 from workers.steps.history import split_history
 from workers.steps.report import base_failed
-from workers.steps.trials import configuration_of, in_state, observation_of
+from workers.steps.trials import configuration_of, forecast_of, in_state, observation_of
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,7 @@ def _next(
         surrogate=options.surrogate,
         elapsed=elapsed,
         max_seconds=options.max_seconds,
+        stopped=[forecast_of(trial) for trial in in_state(known, TrialState.stopped)],
     )
     return context.propose(question)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from app.job_states import TrialState
 from app.tables import Job, Trial
 from engine.configuration import Configuration
+from workers.search.early_stopping import Complete, Forecast
 from workers.search.observations import Observation
 
 
@@ -26,6 +28,17 @@ def observation_of(trial: Trial) -> Observation:
     return Observation(
         configuration_of(trial), trial.loss, trial.loss_se, trial.rouge_l, trial.rouge_l_se, trial.parameters or 0
     )
+
+
+def complete_of(trial: Trial) -> Complete:
+    """A trial that succeeded, with its losses after each pass."""
+    return Complete(tuple((trial.scores or {})["curve"]), observation_of(trial))
+
+
+def forecast_of(trial: Trial) -> Observation:
+    """What a stopped trial would have scored, with the standard errors of the forecast."""
+    forecast = Forecast(**(trial.scores or {})["forecast"])
+    return Observation(configuration_of(trial), **asdict(forecast), parameters=trial.parameters or 0)
 
 
 def seconds_left(trials: Sequence[Trial], planned: int, at_once: int) -> float | None:

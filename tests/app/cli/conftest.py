@@ -35,6 +35,7 @@ def trial(number: int, layers: str, n: int, r: int, loss: float | None, rouge_l:
         "rouge_l_se": None if failed else 1.1,
         "parameters": layers.count("1") * n * r * 3648,
         "seconds": None if number == 0 else 11.4,
+        "stopped_after": None,
         "error": {"code": "diverged", "detail": "The loss became NaN after 12 steps <script>."} if failed else None,
         "finished_at": "2026-11-21T10:00:00Z",
     }

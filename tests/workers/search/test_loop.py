@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from benchmarks.synthetic import SyntheticProblem
 from engine.configuration import Configuration
@@ -27,8 +28,9 @@ def _next(
     q: int = 4,
     elapsed: float = 0.0,
     max_seconds: float | None = None,
+    stopped: tuple[Observation, ...] = (),
 ) -> Batch:
-    return next_batch(space, preset, observations, failed, pending, q, 11, "map_saas", elapsed, max_seconds)
+    return next_batch(space, preset, observations, failed, pending, q, 11, "map_saas", elapsed, max_seconds, stopped)
 
 
 def _observe(batch: Batch) -> list[Observation]:
@@ -118,3 +120,20 @@ def test_failed_initial_trials_are_not_planned_again() -> None:
     observations = [PROBLEM.observe(c) for c, _ in first[:3]]
     batch = _next(observations, failed=tuple(c for c, _ in first[3:]), q=2)
     assert [origin for _, origin in batch.configurations] == ["proposed"] * 2
+
+
+def test_stopped_trials_are_spent_and_never_proposed_again() -> None:
+    *complete, last = _observe(_next([]))
+    stopped = (replace(last, loss_se=0.5, rouge_l_se=3.0),)
+    proposed = _next(complete, stopped=stopped, q=50).configurations
+
+    assert len(proposed) == PRESET.trials - len(complete) - 1
+    assert last.configuration not in [point for point, _ in proposed]
+    spent = complete + [PROBLEM.observe(point) for point, _ in proposed]
+    assert _next(spent, stopped=stopped).stop_reason == "All 12 trials of the budget are done."
+
+
+def test_what_a_stopped_trial_would_have_scored_moves_the_next_points() -> None:
+    *complete, last = _observe(_next([]))
+    proposals = [_next(complete, stopped=(replace(last, rouge_l=rouge_l),)).configurations for rouge_l in (1.0, 30.0)]
+    assert proposals[0] != proposals[1]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from app.job_states import StepKind, TrialState
+from app.job_states import StepKind, TrialOrigin, TrialState
 from app.repositories import history, users
 from app.tables import Job, Step
 from engine.history import Sample
@@ -28,6 +28,7 @@ from tests.workers.helpers import (
 )
 from workers.context import Context
 from workers.runner import run_step
+from workers.search.early_stopping import StoppingRule
 from workers.steps import evaluate as evaluate_step
 from workers.steps import progress
 from workers.steps.history import load_history
@@ -193,3 +194,40 @@ def test_a_round_is_planned_on_only_when_its_last_step_has_ended(context: Contex
 
 def kinds(context: Context, job: Job) -> list[StepKind]:
     return [step.kind for step in steps_now(context.database, job)]
+
+
+def test_a_trial_that_cannot_win_is_stopped_early_counts_as_done_and_never_wins(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    class Strict(StoppingRule):
+        """Stops every second trial that is asked about once it may stop any."""
+
+        def goes_on(self, losses: Sequence[float], parameters: int) -> bool:
+            assert super().goes_on(losses, parameters) in (True, False)
+            if self.is_ready:
+                asked.append(len(losses))
+            return not self.is_ready or len(asked) % 2 == 0
+
+    monkeypatch.setattr(evaluate_step, "StoppingRule", Strict)
+    add_person(context.database)
+    job = add_job(context.database, context.settings, trials=14, epochs=2)
+    run_all(context)
+
+    ended, trials = job_now(context.database, job), trials_now(context.database, job)
+    stopped = [trial for trial in trials if trial.state == TrialState.stopped]
+    assert ended.status == "succeeded", ended.error
+    assert asked
+    assert set(asked) == {1}
+    assert stopped
+    # The initial design is completed: it is what forecasts are made from.
+    assert all(trial.origin == TrialOrigin.proposed for trial in stopped)
+    assert all(trial.loss is None and trial.artifact is None for trial in stopped)
+    assert all(len(trial.scores["curve"]) == 1 and trial.scores["forecast"]["loss_se"] > 0 for trial in stopped)  # type: ignore[index]
+    assert len(trials) == 14
+    assert ended.report is not None
+    assert ended.report["winner"]["trial"] not in [trial.number for trial in stopped]
+    assert not {trial.number for trial in stopped} & set(ended.report["pareto"])
+    told = [event for event in events_now(context.database, job, "trial") if event["state"] == "stopped"]
+    assert [event["number"] for event in told] == [trial.number for trial in stopped]
