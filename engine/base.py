@@ -19,6 +19,7 @@ from engine.attention import IMPLEMENTATION, Layout, Packed, laid_out
 from engine.errors import BaseModelError, UnknownArchitectureError
 from engine.grouped import Route, Routing, StackRouter
 from engine.layers import LayerGate, Span
+from engine.packed_weights import pack
 from engine.projections import Projection, decoder_layers, find_projections
 from engine.prompts import PromptFormat
 
@@ -55,7 +56,9 @@ class Base:
         self._decoder: nn.Module = model.base_model  # type: ignore[assignment]
         self._head: nn.Module = model.lm_head  # type: ignore[assignment]
         self._softcap: float | None = getattr(config, "final_logit_softcapping", None)
-        self._check(self._own_logits())
+        expected = self._own_logits()
+        pack(self.model)
+        self._check(expected)
 
     @property
     def device(self) -> torch.device:

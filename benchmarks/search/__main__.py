@@ -20,56 +20,78 @@ from benchmarks.peers import fresh_model
 from benchmarks.results_file import Row, compared
 from benchmarks.rounds import quick, report
 from benchmarks.search import shapes, steps
-from benchmarks.search.job import JobRun, run_job
+from benchmarks.search.job import SURROGATE, JobRun, run_job
 from benchmarks.search.ours import our_batch
-from benchmarks.search.task import Task
+from benchmarks.search.service_job import ServiceJob, service_job
+from benchmarks.search.task import SEED, Task
 from benchmarks.search.theirs import autopeft_batch, peft_batch
+from benchmarks.synthetic import SyntheticProblem
 from engine.configuration import Configuration
 from engine.learner import Candidate
-from workers.search.presets import Preset, budget
+from workers.proposer import Proposer, Question
+from workers.search.observations import Observation
+from workers.search.presets import PRESETS, Preset, budget
+from workers.search.space import SearchSpace
 
 TRIALS, QUICK_TRIALS = 24, 8
+SPACE = SearchSpace(6, 32)
+"""Something to propose from, to warm up with."""
 TARGET = 3.0
 """How many times as fast as PEFT's a whole job shall be, on a CPU."""
 STEP_SAMPLES, QUICK_SAMPLES = 48, 32
 """Train samples of the figures per step: six and four steps a candidate."""
 
 
-def job_rows(task: Task, preset: Preset, threads: int, *, repeats: int, autopeft: bool) -> list[Row]:
+def job_rows(task: Task, trials: int, threads: int, *, repeats: int, autopeft: bool) -> list[Row]:
     """Whole jobs. Ours goes first and the peers try what it tried; AutoPEFT's way once, for it takes longest."""
-    model = fresh_model(task.base)
-    _warm(task, model)
-    found: dict[str, list[JobRun]] = {steps.OURS: [], steps.PEFT: [], steps.AUTOPEFT: []}
+    model, proposer, preset = fresh_model(task.base), Proposer(), preset_of(trials)
+    _warm(task, model, proposer)
+    mine: list[ServiceJob] = []
+    theirs: list[JobRun] = []
+    fresh: list[JobRun] = []
     for repeat in range(repeats):
         torch.set_num_threads(threads)
-        mine = run_job(task, preset, partial(our_batch, task))
-        found[steps.OURS].append(mine)
+        mine.append(service_job(task, trials, proposer))
         torch.set_num_threads(threads)
-        found[steps.PEFT].append(run_job(task, preset, partial(peft_batch, task, model), mine.batches))
+        theirs.append(run_job(task, preset, partial(peft_batch, task, model), mine[-1].batches))
         if autopeft and not repeat:
-            found[steps.AUTOPEFT].append(run_job(task, preset, partial(autopeft_batch, task), mine.batches))
-    seconds = {name: [run.seconds for run in runs] for name, runs in found.items()}
-    what = f"whole job of {len(found[steps.OURS][0].scored)} trials"
-    target = TARGET if task.base.device.type == "cpu" and preset.trials == TRIALS else None
-    rows = [compared(what, "s", seconds[steps.OURS], seconds[steps.PEFT], steps.PEFT, target)]
+            fresh.append(run_job(task, preset, partial(autopeft_batch, task), mine[-1].batches))
+    proposer.close()
+    ours = [run.seconds for run in mine]
+    what = f"whole job of {sum(map(len, mine[0].batches))} trials"
+    target = TARGET if task.base.device.type == "cpu" and trials == TRIALS else None
+    rows = [compared(what, "s", ours, [run.seconds for run in theirs], steps.PEFT, target)]
     if autopeft:
-        rows.append(compared(what, "s", seconds[steps.OURS][:1], seconds[steps.AUTOPEFT], steps.AUTOPEFT))
-    proposing = {name: [run.proposing for run in runs] for name, runs in found.items()}
-    rows.append(compared(f"{what}: of it, proposing", "s", proposing[steps.OURS], proposing[steps.PEFT], steps.PEFT))
+        rows.append(compared(what, "s", ours[:1], [run.seconds for run in fresh], steps.AUTOPEFT))
+    taken, whole = zip(*(_optimiser_steps(task, run) for run in mine), strict=True)
+    rows.append(compared(f"{what}: optimiser steps, with early stopping", "steps", taken, whole, "all passes"))
     return rows
 
 
-def _warm(task: Task, model: Any) -> None:
+def _optimiser_steps(task: Task, run: ServiceJob) -> tuple[float, float]:
+    """Of a job: those it took, and those of training every trial to its end."""
+    whole = task.steps * sum(not c.is_base for batch in run.batches for c in batch)
+    a_pass = task.settings.steps_a_pass(len(task.examples))
+    return whole - sum(task.steps - passes * a_pass for passes in run.stopped), whole
+
+
+def _warm(task: Task, model: Any, proposer: Proposer) -> None:
     """What a process pays once, a worker's as well as the peer's, is no part of a job: BoTorch's import, kernels."""
     import_module("workers.search.acquisition")
+    first = proposer.ask(_question([]))
+    proposer.ask(_question([SyntheticProblem(SPACE, 0).observe(point) for point, _ in first.configurations]))
     one = [Candidate("warm", Configuration.default_lora(task.base.n_layers), seed=0)]
     our_batch(task.shorter(task.settings.batch_size), one)
     peft_batch(task.shorter(task.settings.batch_size), model, one)
 
 
+def _question(observations: list[Observation]) -> Question:
+    return Question(SPACE, PRESETS["quick"], observations, [], [], 1, SEED, SURROGATE, 0.0, None)
+
+
 def preset_of(trials: int) -> Preset:
     """The service's own budget for so many trials, without an early end: both sides shall do all of it."""
-    return replace(budget("quick", trials), patience=trials)
+    return replace(budget("standard", trials), patience=trials)
 
 
 def main() -> None:
@@ -90,8 +112,8 @@ def main() -> None:
     if not is_quick:
         rows += steps.padding(short, shapes.drawn(base, 6), threads, repeats=2)
         print("measured: true ranks against padded ones", flush=True)
-    preset = preset_of(QUICK_TRIALS if is_quick else TRIALS)
-    rows += job_rows(task, preset, threads, repeats=1 if is_quick else 2, autopeft=not is_quick)
+    trials = QUICK_TRIALS if is_quick else TRIALS
+    rows += job_rows(task, trials, threads, repeats=1 if is_quick else 2, autopeft=not is_quick)
     report("search", rows, threads=threads, dtype=str(base.dtype).removeprefix("torch."), history=user.user)
 
 

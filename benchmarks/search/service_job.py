@@ -1,0 +1,96 @@
+"""This project's whole job: the service's own steps on a database of its own, from the first plan to the last trial.
+
+Planning beside training, early stopping and the store are in its time, as in a worker; publishing, which peers have
+nothing like, is not. Must not know peers.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from app.database import Database
+from app.job_options import JobOptions
+from app.job_states import StepKind, TrialState
+from app.repositories import history as histories
+from app.repositories import jobs, steps, trials, users
+from app.repositories.clock import database_now
+from app.settings import Settings
+from app.tables import Job, Trial
+from benchmarks.search.task import SEED, Task
+from engine.configuration import Configuration
+from engine.history import Sample
+from workers.context import Context
+from workers.plans_beside import PlansBeside
+from workers.proposer import Proposer
+from workers.runner import run_step
+from workers.steps.trials import configuration_of
+
+TENANT, USER = "benchmark", "somebody"
+
+
+@dataclass(frozen=True)
+class ServiceJob:
+    """A job that tried all it wanted.
+
+    Args:
+        seconds: until the last trial was recorded.
+        batches: what was tried, by step.
+        stopped: trials that were stopped early, and after how many passes.
+    """
+
+    seconds: float
+    batches: list[list[Configuration]]
+    stopped: list[int]
+
+
+def service_job(task: Task, trials: int, proposer: Proposer) -> ServiceJob:
+    """One job of so many trials on the task's history, by the functions a worker runs."""
+    with TemporaryDirectory(prefix="milp-bench-") as folder:
+        settings = Settings(_env_file=None, data_dir=Path(folder), log_level="error")
+        database = Database(settings.resolved_database_url)
+        database.upgrade()
+        context = Context(settings, proposer.ask)
+        context.base = task.base
+        # The preset with the larger design and patience: neither ends such a job early.
+        options = JobOptions(seed=SEED, preset="standard", trials=trials).resolve(settings)
+        with database.write() as session:
+            users.ensure_user(session, TENANT, USER, task.history.profile)
+            histories.add_samples(session, TENANT, USER, _samples(task), settings.max_history_samples)
+            job = jobs.create_job(session, TENANT, USER, options)
+        began = time.perf_counter()
+        while (due := _due(database)) is not None:
+            with PlansBeside(context, lambda: False):
+                run_step(context, due)
+        return _outcome(database, job, time.perf_counter() - began)
+
+
+def _samples(task: Task) -> list[Sample]:
+    split = task.history.split
+    return [*split.train, *split.validation, *split.test]
+
+
+def _due(database: Database) -> int | None:
+    """The next step to run here; None once only publishing is left. A plan beside may take a moment to make it due."""
+    while True:
+        with database.read() as session:
+            due = steps.due_steps(session, database_now(session), 10)
+            if any(step.kind == StepKind.publish for step in due):
+                return None
+            training = [step.id for step in due if step.kind == StepKind.evaluate]
+            if due:
+                return (training or [step.id for step in due])[0]
+        time.sleep(0.01)
+
+
+def _outcome(database: Database, job: Job, seconds: float) -> ServiceJob:
+    with database.read() as session:
+        tried = trials.trials_of(session, TENANT, job.id)
+    database.dispose()
+    by_step: dict[int, list[Trial]] = {}
+    for trial in tried:
+        by_step.setdefault(trial.step_id, []).append(trial)
+    stopped = [len((trial.scores or {})["curve"]) for trial in tried if trial.state == TrialState.stopped]
+    return ServiceJob(seconds, [list(map(configuration_of, batch)) for batch in by_step.values()], stopped)
