@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow check docs-settings bench-serve bench-search bench-store bench-tables clean
+.PHONY: help setup demo up test test-slow check docs-settings bench-serve bench-search bench-store bench-kernels bench-tables clean
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -59,6 +59,9 @@ bench-search: setup ## Measure training and a whole search against PEFT (QUICK=1
 
 bench-store: setup ## Measure the adapter store from 0 to 100,000 versions (QUICK=1: 5,000)
 	$(BIN)/python -m benchmarks.store
+
+bench-kernels: setup ## Measure the engine's own pieces for a CPU against torch's
+	$(BIN)/python -m benchmarks.kernels
 
 bench-tables: setup ## Write the benchmarks' tables into the READMEs anew
 	$(BIN)/python -m benchmarks.tables

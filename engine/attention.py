@@ -70,6 +70,7 @@ class Packed:
     def __init__(self, lengths: Sequence[int], keep: Callable[[Kind, Tensor, Tensor], None] | None = None) -> None:
         self.lengths = tuple(lengths)
         self._keep = keep
+        self._groups: list[_Group] | None = None
 
     def positions(self, device: torch.device) -> Tensor:
         return torch.cat([torch.arange(length, device=device) for length in self.lengths]).unsqueeze(0)
@@ -83,10 +84,12 @@ class Packed:
         if kind.softcap is not None:
             return _capped(query, key, value, self.lengths, kind)
         if query.device.type == "cpu" and max(self.lengths) <= LONGEST_BY_PRODUCTS:
-            product: Tensor = _Products.apply(  # type: ignore[no-untyped-call]
-                query[0], key[0], value[0], self.lengths, kind
+            if self._groups is None:
+                self._groups = _grouped(self.lengths, query.device)
+            out: Tensor = _Products.apply(  # type: ignore[no-untyped-call]
+                query[0], key[0], value[0], self._groups, kind
             )
-            return product.unsqueeze(0)
+            return out.transpose(0, 1).unsqueeze(0)
         return _padded(query, key, value, self.lengths, kind)
 
 
@@ -156,43 +159,98 @@ def _hidden_scores(length: int, window: int | None, like: Tensor) -> Tensor:
     return torch.zeros(length, length, device=like.device).masked_fill_(~allowed, float("-inf"))
 
 
+MOST_WASTE = 1.6
+"""How many times the arithmetic that a group's sequences need it may cost to multiply them as if all were as long as
+the longest. Attention is a small part of all arithmetic, and each product has its own start-up."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Sequences of like length, multiplied together.
+
+    Args:
+        count, width: how many, and tokens of the longest.
+        gather: count * width places in the packed row, any place where a sequence has ended.
+        real: which of these are no padding.
+        places: the places in the packed row that those stand for.
+    """
+
+    count: int
+    width: int
+    gather: Tensor
+    real: Tensor
+    places: Tensor
+
+    def taken(self, packed: Tensor) -> Tensor:
+        """Heads x tokens x dim -> heads x sequences x width x dim."""
+        return packed.index_select(1, self.gather).view(packed.shape[0], self.count, self.width, -1)
+
+    def put(self, grouped: Tensor, packed: Tensor) -> None:
+        """The inverse, into `packed`; padding is dropped."""
+        flat = grouped.reshape(grouped.shape[0], self.count * self.width, -1)
+        packed.index_copy_(1, self.places, flat.index_select(1, self.real))
+
+
+def _grouped(lengths: Sequence[int], device: torch.device) -> list[_Group]:
+    """The sequences, those of like length together."""
+    spans = sorted(_spans(lengths), key=lambda span: span[1] - span[0])
+    groups: list[list[tuple[int, int]]] = [[]]
+    needed = 0
+    for start, stop in spans:
+        square = (stop - start) ** 2
+        needed += square
+        if groups[-1] and (len(groups[-1]) + 1) * square > MOST_WASTE * needed:
+            groups.append([])
+            needed = square
+        groups[-1].append((start, stop))
+    return [_group(members, device) for members in groups]
+
+
+def _group(members: Sequence[tuple[int, int]], device: torch.device) -> _Group:
+    width = max(stop - start for start, stop in members)
+    starts = torch.tensor([start for start, _ in members])[:, None]
+    sizes = torch.tensor([stop - start for start, stop in members])[:, None]
+    column = torch.arange(width)
+    gather = starts + torch.minimum(column, sizes - 1)
+    real = (column < sizes).flatten().nonzero()[:, 0]
+    places = gather.flatten()[real]
+    return _Group(len(members), width, *(t.to(device) for t in (gather.flatten(), real, places)))
+
+
 class _Products(torch.autograd.Function):
-    """softmax(Q K' scale) V of each sequence as plain products; softmax in float32. Heads x tokens x dim in, tokens x
-    heads x dim out."""
+    """softmax(Q K' scale) V of each sequence as plain products; softmax in float32. All heads x tokens x dim."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], kind: Kind) -> Tensor:
-        heads, tokens, _ = query.shape
-        out = query.new_empty(tokens, heads, value.shape[-1])
-        hidden = _hidden_scores(max(lengths), kind.window, query)
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, groups: Sequence[_Group], kind: Kind) -> Tensor:
+        out = query.new_empty(*query.shape[:2], value.shape[-1])
         weights = []
-        for start, stop in _spans(lengths):
-            width = stop - start
-            scores = torch.matmul(query[:, start:stop], key[:, start:stop].transpose(1, 2)).float()
-            scores.mul_(kind.scale).add_(hidden[:width, :width])
+        for group in groups:
+            scores = torch.matmul(group.taken(query), group.taken(key).transpose(-1, -2)).float()
+            scores.mul_(kind.scale).add_(_hidden_scores(group.width, kind.window, query))
             weight = torch.softmax(scores, dim=-1).to(query.dtype)
-            out[start:stop] = torch.matmul(weight, value[:, start:stop]).transpose(0, 1)
+            group.put(torch.matmul(weight, group.taken(value)), out)
             weights.append(weight)
         ctx.save_for_backward(query, key, value, *weights)
-        ctx.lengths, ctx.scale = lengths, kind.scale
+        ctx.groups, ctx.scale = groups, kind.scale
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value, *weights = ctx.saved_tensors
-        (grad,) = gradients
         d_query, d_key, d_value = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
-        for (start, stop), weight in zip(_spans(ctx.lengths), weights, strict=True):
-            own = slice(start, stop)
-            out = grad[own].transpose(0, 1)
-            d_value[:, own] = torch.matmul(weight.transpose(1, 2), out)
-            d_weight = torch.matmul(out, value[:, own].transpose(1, 2)).float()
+        for group, weight in zip(ctx.groups, weights, strict=True):
+            # What stands in a place of padding is some token's: its gradient must not count twice.
+            out = torch.zeros(query.shape[0], group.count * group.width, value.shape[-1], dtype=query.dtype)
+            out.index_copy_(1, group.real, gradients[0].index_select(1, group.places))
+            out = out.view(query.shape[0], group.count, group.width, -1)
+            group.put(torch.matmul(weight.transpose(-1, -2), out), d_value)
+            d_weight = torch.matmul(out, group.taken(value).transpose(-1, -2)).float()
             weight32 = weight.float()
             # Softmax: dS = P * (dP - sum(dP * P)), row by row.
             d_weight.mul_(weight32)
             d_scores = d_weight.sub_(weight32.mul_(d_weight.sum(dim=-1, keepdim=True))).mul_(ctx.scale).to(query.dtype)
-            d_query[:, own] = torch.matmul(d_scores, key[:, own])
-            d_key[:, own] = torch.matmul(d_scores.transpose(1, 2), query[:, own])
+            group.put(torch.matmul(d_scores, group.taken(key)), d_query)
+            group.put(torch.matmul(d_scores.transpose(-1, -2), group.taken(query)), d_key)
         return d_query, d_key, d_value, None, None
 
 

@@ -28,9 +28,11 @@ class RowRoute:
         self._index = {projection.name: i for i, projection in enumerate(projections)}
         self._table = np.zeros((_FIRST_ROWS, len(projections), FIELDS), dtype=np.int64)
         self._rows = 0
+        self._touched: list[bool] | None = None
 
     def join(self, stack: Stack | None) -> None:
         """A row behind those there are."""
+        self._touched = None
         if self._rows == len(self._table):
             self._table = np.concatenate([self._table, np.zeros_like(self._table)])
         row = self._table[self._rows]
@@ -42,11 +44,15 @@ class RowRoute:
 
     def leave(self, row: int) -> None:
         """The last row takes this one's place."""
+        self._touched = None
         self._rows -= 1
         self._table[row] = self._table[self._rows]
 
     def touches(self, name: str) -> bool:
-        return bool(self._table[: self._rows, self._index[name], RANK].any())
+        if self._touched is None:
+            ranks = self._table[: self._rows, :, RANK].max(axis=0, initial=0)
+            self._touched = [bool(rank) for rank in ranks]
+        return self._touched[self._index[name]]
 
     def add(self, name: str, x: Tensor, y: Tensor) -> Tensor:
         add_rows(x, y, self._table, self._index[name])

@@ -1,7 +1,7 @@
 """`python -m benchmarks.search`: every row about training and searching. QUICK=1: fewer steps, a smaller job.
 
-DATA= and USER= name another history (in the format of examples/*.jsonl), BASE= another base. On a CUDA machine random
-models of larger shapes come first.
+DATA= and USER= name another history (in the format of examples/*.jsonl), BASE= another base, TRIALS= another size of
+the whole job. On a CUDA machine random models of larger shapes come first.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def main() -> None:
     if not is_quick:
         rows += steps.padding(short, shapes.drawn(base, 6), threads, repeats=2)
         print("measured: true ranks against padded ones", flush=True)
-    trials = QUICK_TRIALS if is_quick else TRIALS
+    trials = int(os.environ.get("TRIALS") or (QUICK_TRIALS if is_quick else TRIALS))
     rows += job_rows(task, trials, threads, repeats=1 if is_quick else 2, autopeft=not is_quick)
     report("search", rows, threads=threads, dtype=str(base.dtype).removeprefix("torch."), history=user.user)
 
