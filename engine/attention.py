@@ -25,9 +25,8 @@ IMPLEMENTATION = "milp_layout"
 """The name under which transformers knows this attention."""
 
 LONGEST_BY_PRODUCTS = 512
-"""Tokens up to which a CPU multiplies plain matrices, sequence by sequence: in bfloat16 four times as fast as torch's
-fused kernel, forward and backward, at 95 tokens (benchmarks/README.md). Beyond, the square of the length would cost
-memory."""
+"""Tokens up to which a CPU multiplies plain matrices: in bfloat16 three times as fast as torch's fused kernel, forward
+and backward, at 95 tokens (`make bench-kernels`). Beyond, the square of the length would cost memory."""
 
 _current = threading.local()
 
@@ -71,6 +70,7 @@ class Packed:
         self.lengths = tuple(lengths)
         self._keep = keep
         self._groups: list[_Group] | None = None
+        self._whole: _Group | None = None
 
     def positions(self, device: torch.device) -> Tensor:
         return torch.cat([torch.arange(length, device=device) for length in self.lengths]).unsqueeze(0)
@@ -90,7 +90,9 @@ class Packed:
                 query[0], key[0], value[0], self._groups, kind
             )
             return out.transpose(0, 1).unsqueeze(0)
-        return _padded(query, key, value, self.lengths, kind)
+        if self._whole is None:
+            self._whole = _group(list(_spans(self.lengths)), query.device)
+        return _padded(query, key, value, self._whole, kind)
 
 
 @contextmanager
@@ -265,19 +267,14 @@ def _capped(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], k
     return torch.cat(parts).unsqueeze(0)
 
 
-def _padded(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], kind: Kind) -> Tensor:
-    """By torch's fused kernels, which want one length: padded on the right for the attention alone."""
-    width = max(lengths)
-    place = torch.arange(width, device=query.device)
-    real = place < torch.tensor(lengths, device=query.device)[:, None]
+def _padded(query: Tensor, key: Tensor, value: Tensor, group: _Group, kind: Kind) -> Tensor:
+    """By torch's fused kernels, which want one length: all sequences are one group, padded for the attention alone.
 
-    def spread(packed: Tensor) -> Tensor:
-        rows = packed.new_zeros(len(lengths), width, packed.shape[1], packed.shape[3])
-        rows[real] = packed[0].transpose(0, 1)
-        return rows.transpose(1, 2)
-
-    mask = None if kind.window is None or kind.window >= width else visible(place[:, None], place, kind.window)
-    out = scaled_dot_product_attention(
-        spread(query), spread(key), spread(value), attn_mask=mask, is_causal=mask is None, scale=kind.scale
-    )
-    return out.transpose(1, 2)[real].unsqueeze(0)
+    Moves by index only: asking a GPU which places are real would make it wait in every layer.
+    """
+    query, key, value = (group.taken(t[0]).transpose(0, 1) for t in (query, key, value))
+    place = torch.arange(group.width, device=query.device)
+    mask = None if kind.window is None or kind.window >= group.width else visible(place[:, None], place, kind.window)
+    out = scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None, scale=kind.scale)
+    flat = out.transpose(1, 2).reshape(group.count * group.width, out.shape[1], -1)
+    return flat.index_select(0, group.real[group.places.argsort()]).unsqueeze(0)

@@ -13,6 +13,7 @@ from threading import Lock
 
 from engine.base import Base
 from engine.row_kernel import readable
+from engine.row_route import has_kernel
 from engine.stack import Stack, check_fits
 
 
@@ -69,7 +70,7 @@ class StackBank:
             stack = load()
             check_fits(stack, self._base.projections, self._base.n_layers)
             placed = stack.to(device=self._base.device, dtype=self._base.dtype)
-            if self._base.device.type == "cpu":
+            if has_kernel(self._base.device):
                 placed = Stack(placed.configuration, placed.a, {name: readable(b) for name, b in placed.b.items()})
         except BaseException as error:
             with self._lock:

@@ -19,7 +19,7 @@ from engine.base import Base
 from engine.errors import TrainingStoppedError
 from engine.grouped import Route, Routing
 from engine.key_values import KeyValues
-from engine.row_route import RowRoute, takes
+from engine.row_route import RowRoute, has_kernel, takes
 from engine.stack import Stack
 
 FEW_ROWS = 2
@@ -77,7 +77,7 @@ class DecodingBatch:
     def __init__(self, base: Base) -> None:
         self._base = base
         self._kept = KeyValues()
-        self._by_row = RowRoute(base.projections) if base.device.type == "cpu" else None
+        self._by_row = RowRoute(base.projections, base.device) if has_kernel(base.device) else None
         self._route: Routing | None = None
         self.rows: list[Row] = []
 

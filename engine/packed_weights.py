@@ -1,7 +1,7 @@
 """Weights laid out once as a CPU's bfloat16 multiplication wants them, for decoding.
 
-oneDNN repacks a plain weight at every call: nothing beside the products of many tokens, but half the time of one
-token's (benchmarks/README.md). torch's compiler packs them with the same operators, which have no public name; where
+oneDNN repacks a plain weight at every call: nothing beside the products of many tokens, but nearly half the time of one
+token's (`make bench-kernels`). torch's compiler packs them with the same operators, which have no public name; where
 they are missing or answer otherwise than the plain ones, everything stays as it is. Must not know which model it packs.
 """
 

@@ -1,38 +1,52 @@
 """Decoded rows that each go through a stack of their own: a table of where each row's matrices lie, kept as rows come
-and go, and one kernel call for all rows at each projection.
+and go, and a kernel call for all rows at each projection.
 
-On a CPU that is engine.row_kernel. Must not know prompts, caches or threads.
+The kernel is engine.row_kernel's on a CPU and engine.row_kernel_gpu's on a GPU. Must not know prompts, caches or
+threads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from engine import row_kernel, row_kernel_gpu
 from engine.projections import Projection
-from engine.row_kernel import FIELDS, RANK, add_rows, entry, fits
+from engine.row_kernel import FIELDS, RANK, entry, fits
 from engine.stack import Stack
 
 _FIRST_ROWS = 16
+
+
+def has_kernel(device: torch.device) -> bool:
+    """Whether rows can be taken one by one there."""
+    return device.type == "cpu" or (device.type == "cuda" and find_spec("triton") is not None)
 
 
 class RowRoute:
     """Which stack each row goes through; None is the base.
 
     Rows of one stack at a time is what it is for: many rows of the same are faster as engine.grouped's segments.
+
+    Args:
+        device: where the rows are decoded; it has a kernel (`has_kernel`).
     """
 
-    def __init__(self, projections: Sequence[Projection]) -> None:
+    def __init__(self, projections: Sequence[Projection], device: torch.device) -> None:
         self._index = {projection.name: i for i, projection in enumerate(projections)}
         self._table = np.zeros((_FIRST_ROWS, len(projections), FIELDS), dtype=np.int64)
         self._rows = 0
-        self._touched: list[bool] | None = None
+        self._device = device
+        self._by_gpu = device.type == "cuda"
+        self._on_device: Tensor | None = None
+        self._largest: list[int] | None = None
 
     def join(self, stack: Stack | None) -> None:
         """A row behind those there are."""
-        self._touched = None
         if self._rows == len(self._table):
             self._table = np.concatenate([self._table, np.zeros_like(self._table)])
         row = self._table[self._rows]
@@ -41,22 +55,35 @@ class RowRoute:
             for name, a in stack.a.items():
                 row[self._index[name]] = entry(a, stack.b[name])
         self._rows += 1
+        self._changed()
 
     def leave(self, row: int) -> None:
         """The last row takes this one's place."""
-        self._touched = None
         self._rows -= 1
         self._table[row] = self._table[self._rows]
+        self._changed()
 
     def touches(self, name: str) -> bool:
-        if self._touched is None:
-            ranks = self._table[: self._rows, :, RANK].max(axis=0, initial=0)
-            self._touched = [bool(rank) for rank in ranks]
-        return self._touched[self._index[name]]
+        return self._largest_ranks()[self._index[name]] > 0
 
     def add(self, name: str, x: Tensor, y: Tensor) -> Tensor:
-        add_rows(x, y, self._table, self._index[name])
+        projection = self._index[name]
+        if not self._by_gpu:
+            row_kernel.add_rows(x, y, self._table, projection)
+            return y
+        if self._on_device is None:
+            self._on_device = torch.from_numpy(self._table[: self._rows].copy()).to(self._device)
+        row_kernel_gpu.add_rows(x, y, self._on_device, projection, self._largest_ranks()[projection])
         return y
+
+    def _largest_ranks(self) -> list[int]:
+        """The largest rank of any row at each projection."""
+        if self._largest is None:
+            self._largest = [int(rank) for rank in self._table[: self._rows, :, RANK].max(axis=0, initial=0)]
+        return self._largest
+
+    def _changed(self) -> None:
+        self._largest = self._on_device = None
 
 
 def takes(stack: Stack | None) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine import row_attention, row_kernel
+from engine import row_attention, row_kernel, row_kernel_gpu
 from engine.base import Base
 from engine.configuration import Configuration
 from engine.row_route import RowRoute, takes
@@ -52,6 +52,43 @@ def test_a_bfloat16_sum_is_rounded_to_the_nearest_number_and_not_cut_off() -> No
         assert out.item() == expected
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("d_in", "d_out"), [(20, 48), (300, 200)])
+def test_the_gpus_kernels_give_each_row_its_own_product_too(dtype: torch.dtype, d_in: int, d_out: int) -> None:
+    ranks = [1, 8, 0, 7, 96, 33]
+    x, y = random(len(ranks), d_in, dtype=dtype, seed=0), random(len(ranks), d_out, dtype=dtype, seed=1)
+    a = [random(rank, d_in, dtype=dtype, seed=10 + rank) for rank in ranks]
+    b = [row_kernel.readable(random(d_out, rank, dtype=dtype, seed=200 + rank)) for rank in ranks]
+    table = torch.zeros(len(ranks), 3, row_kernel.FIELDS, dtype=torch.int64)
+    table[:, 1] = torch.tensor([row_kernel.entry(*pair) for pair in zip(a, b, strict=True)])
+    expected = torch.stack([y[i].float() + b[i].float() @ (a[i].float() @ x[i].float()) for i in range(len(ranks))])
+    before = y.clone()
+    row_kernel_gpu.add_rows(x, y, table, 1, 96)
+
+    assert torch.equal(y[2], before[2])
+    assert (y.float() - expected).abs().max() <= PRECISIONS.get(dtype, 3e-2) * expected.abs().max()
+
+
+def test_a_route_on_a_gpu_keeps_its_table_there_and_gives_the_cpus_sums(tiny_base: Callable[[str], Base]) -> None:
+    base = tiny_base("llama")
+    stacks = [
+        placed(random_stack(base, Configuration((True, i % 2 == 0, False), 1 + i, 8), seed=i), torch.float32)
+        for i in range(3)
+    ]
+    by_cpu, by_gpu = (RowRoute(base.projections, base.device) for _ in range(2))
+    by_gpu._by_gpu = True  # the interpreter reads the CPU's memory
+    for route in (by_cpu, by_gpu):
+        for stack in [*stacks, None]:
+            route.join(stack)
+        route.leave(1)
+    for projection in base.projections:
+        assert by_cpu.touches(projection.name) == by_gpu.touches(projection.name)
+        if by_cpu.touches(projection.name):
+            x = random(3, projection.d_in, dtype=torch.float32, seed=9)
+            sums = [route.add(projection.name, x, torch.zeros(3, projection.d_out)) for route in (by_cpu, by_gpu)]
+            assert torch.allclose(*sums, atol=1e-4)
+
+
 @pytest.mark.parametrize("window", [None, 3])
 @pytest.mark.parametrize("dtype", PRECISIONS)
 def test_rows_attend_to_their_own_past_only_within_the_window_with_shared_heads(
@@ -86,7 +123,7 @@ def test_rows_that_come_and_go_are_routed_through_the_stacks_they_came_with(
     stacks = [
         placed(random_stack(base, Configuration(*shape), seed=i), torch.float32) for i, shape in enumerate(shapes)
     ]
-    route = RowRoute(base.projections)
+    route = RowRoute(base.projections, base.device)
     for stack in [*stacks, None] * 6:
         route.join(stack)
     route.leave(0)
@@ -104,7 +141,7 @@ def test_rows_that_come_and_go_are_routed_through_the_stacks_they_came_with(
 
 def test_a_layer_that_no_row_uses_is_not_touched(tiny_base: Callable[[str], Base]) -> None:
     base = tiny_base("llama")
-    route = RowRoute(base.projections)
+    route = RowRoute(base.projections, base.device)
     route.join(placed(random_stack(base, Configuration((False, True, False), 1, 8), seed=0), torch.float32))
 
     assert [p.layer for p in base.projections if route.touches(p.name)] == [1, 1, 1]
