@@ -19,6 +19,9 @@ from app.repositories.clock import database_now
 from workers.context import Context
 from workers.runner import run_step
 
+_LOOK_SECONDS = 0.2
+"""How soon a plan at work is interrupted when its worker has to end."""
+
 log = structlog.get_logger(__name__)
 
 
@@ -27,11 +30,15 @@ class PlansBeside:
 
     Args:
         is_leaving: whether this worker was told to end.
+        interrupt: called then: a plan at work has to fail, for it would make the worker wait; another takes it.
     """
 
-    def __init__(self, context: Context, is_leaving: Callable[[], bool]) -> None:
+    def __init__(
+        self, context: Context, is_leaving: Callable[[], bool], interrupt: Callable[[], None] = lambda: None
+    ) -> None:
         self._context = context
         self._is_leaving = is_leaving
+        self._interrupt = interrupt
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, name="plans-beside", daemon=True)
 
@@ -43,7 +50,10 @@ class PlansBeside:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
-        self._thread.join()
+        while self._thread.is_alive():
+            if self._is_leaving():
+                self._interrupt()
+            self._thread.join(_LOOK_SECONDS)
 
     def _look(self) -> None:
         while not self._ended.wait(self._context.settings.dispatch_seconds):

@@ -75,8 +75,9 @@ class Proposer:
         """
         with self._lock:
             line = self._exchange(_QUESTION.dump_json(question))
-        if not line:
-            raise ProposerError("the proposing process died")
+            if not line:
+                self._end()
+                raise ProposerError("the proposing process died")
         reply = _REPLY.validate_json(line)
         if reply.unavailable is not None:
             raise SurrogateUnavailableError(reply.unavailable)
@@ -84,8 +85,14 @@ class Proposer:
             raise ProposerError(f"the proposing process failed: {reply.error}")
         return reply.batch
 
+    def interrupt(self) -> None:
+        """Have a question that waits for its answer fail at once."""
+        process = self._process
+        if process is not None:
+            process.kill()
+
     def close(self) -> None:
-        """End the process."""
+        """End the process, once it has answered."""
         with self._lock:
             self._end()
 
@@ -101,8 +108,6 @@ class Proposer:
         self._process = None
 
     def _exchange(self, question: bytes) -> bytes:
-        if self._process is not None and self._process.poll() is not None:
-            self._end()
         process = self._process
         if process is None:
             # One thread: it works beside others.

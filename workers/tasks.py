@@ -10,12 +10,14 @@ from celery import shared_task
 from app.errors import DatabaseAwayError
 from workers import leaving
 from workers.celery_app import TASK, settings
+from workers.proposer import Proposer
 
 if TYPE_CHECKING:
     from workers.context import Context
 
 log = structlog.get_logger(__name__)
 _context: Context | None = None
+_proposer = Proposer()
 
 
 @shared_task(name=TASK)  # type: ignore[untyped-decorator]
@@ -27,8 +29,9 @@ def step(step_id: int) -> None:
     from workers.runner import run_step
 
     try:
-        with PlansBeside(_the_context(), leaving.is_leaving):
-            run_step(_the_context(), step_id, leaving.is_leaving)
+        context = _the_context()
+        with PlansBeside(context, leaving.is_leaving, _proposer.interrupt):
+            run_step(context, step_id, leaving.is_leaving)
     except DatabaseAwayError as error:
         log.warning("step_not_run", step=step_id, reason=error.detail)
 
@@ -38,7 +41,6 @@ def _the_context() -> Context:
     global _context
     if _context is None:
         from workers.context import Context
-        from workers.proposer import Proposer
 
-        _context = Context(settings, Proposer().ask)
+        _context = Context(settings, _proposer.ask)
     return _context

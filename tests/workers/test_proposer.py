@@ -93,6 +93,15 @@ def test_a_process_that_was_killed_is_an_error_and_then_started_anew(proposer: P
     assert proposer.ask(_bare("map_saas")).configurations
 
 
+def test_an_interrupted_question_fails_at_once(proposer: Proposer) -> None:
+    proposer.ask(_bare("map_saas"))
+    assert proposer._process is not None
+    os.kill(proposer._process.pid, signal.SIGSTOP)  # as if it thought for long
+    Timer(0.3, proposer.interrupt).start()
+    with pytest.raises(ProposerError, match="died"):
+        proposer.ask(_bare("map_saas"))
+
+
 def test_it_ends_with_its_parent(tmp_path: object) -> None:
     program = (
         "import os\n"
