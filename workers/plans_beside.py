@@ -61,7 +61,7 @@ class PlansBeside:
                 return
             try:
                 with self._context.database.read() as session:
-                    due = steps.due_steps(session, database_now(session), 1, kind=StepKind.plan)
+                    due = steps.startable_steps(session, database_now(session), 1, StepKind.plan)
                 for step in due:
                     run_step(self._context, step.id or 0, self._is_leaving)
             except DatabaseAwayError as error:

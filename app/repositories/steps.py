@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, exists, update
+from sqlalchemy import ColumnElement, delete, exists, or_, update
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
@@ -43,27 +43,18 @@ class Claim:
     attempt: int
 
 
-def due_steps(session: Session, moment: datetime, limit: int, kind: StepKind | None = None) -> Sequence[Step]:
-    """Ready steps, of one kind or of all, to ring the broker for, longest due first.
+def due_steps(session: Session, moment: datetime, limit: int) -> Sequence[Step]:
+    """Ready steps to ring the broker for, longest due first.
 
     Jobs that are paused or over are left out, and so are jobs of a user who has an older unfinished one.
     """
-    waits_for_older = exists().where(*jobs.holds_up(aliased(Job), Job))
-    query = (
-        select(Step)
-        .join(Job, col(Job.id) == Step.job_id)
-        .where(
-            Step.state == StepState.ready,
-            Step.send_after <= moment,
-            col(Job.status).not_in(_IDLE),
-            ~waits_for_older,
-        )
-        .order_by(col(Step.send_after), col(Step.id))
-        .limit(limit)
-    )
-    if kind is not None:
-        query = query.where(Step.kind == kind)
-    return session.exec(query).all()
+    return session.exec(_startable().where(Step.send_after <= moment).limit(limit)).all()
+
+
+def startable_steps(session: Session, moment: datetime, limit: int, kind: StepKind) -> Sequence[Step]:
+    """Ready steps of one kind that may be claimed now, whether or not the broker was rung for them already."""
+    rung_or_due = or_(col(Step.sends) > 0, col(Step.send_after) <= moment)
+    return session.exec(_startable().where(rung_or_due, Step.kind == kind).limit(limit)).all()
 
 
 def mark_sent(session: Session, step: Step, moment: datetime) -> None:
@@ -193,6 +184,16 @@ def release_expired(session: Session, moment: datetime, max_attempts: int) -> li
             _make_ready(session, step, moment)
     session.flush()
     return released
+
+
+def _startable() -> SelectOfScalar[Step]:
+    waits_for_older = exists().where(*jobs.holds_up(aliased(Job), Job))
+    return (
+        select(Step)
+        .join(Job, col(Job.id) == Step.job_id)
+        .where(Step.state == StepState.ready, col(Job.status).not_in(_IDLE), ~waits_for_older)
+        .order_by(col(Step.send_after), col(Step.id))
+    )
 
 
 def _expired(moment: datetime) -> SelectOfScalar[Step]:

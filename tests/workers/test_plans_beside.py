@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from threading import Event
 
 from app.job_states import StepKind, StepState, TrialOrigin
+from app.repositories import steps
+from app.tables import now
 from tests.workers.helpers import add_job, add_person, due, run_until, steps_now, trials_now
 from workers.context import Context
 from workers.plans_beside import PlansBeside
@@ -26,6 +29,9 @@ def test_a_plan_that_becomes_due_is_made_while_the_process_does_something_else(c
     context.propose = propose
     add_person(context.database)
     job = add_job(context.database, context.settings)
+    # The dispatcher rings for it at once and pushes back when it will ring again; the broker's message waits.
+    with context.database.write() as session:
+        steps.mark_sent(session, steps_now(context.database, job)[0], now() + timedelta(minutes=1))
     with PlansBeside(context, lambda: False):
         assert planned.wait(PATIENCE)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from app.database import Database
 from app.job_states import StepKind
 from app.repositories import jobs, steps
@@ -69,3 +71,25 @@ def test_the_number_of_open_steps_counts_ready_and_claimed_ones_of_a_kind(databa
     finish(database, held)
     with database.read() as session:
         assert steps.open_steps(session, job, StepKind.plan) == 0
+
+
+def test_a_step_that_the_broker_was_rung_for_may_be_started_at_once_all_the_same(database: Database) -> None:
+    _, step_id = new_job(database)
+    moment = now()
+    with database.write() as session:
+        steps.mark_sent(session, step_now(database, step_id), moment)
+    with database.read() as session:
+        assert steps.due_steps(session, moment, 10) == []
+        assert [s.id for s in steps.startable_steps(session, moment, 10, StepKind.plan)] == [step_id]
+        assert steps.startable_steps(session, moment, 10, StepKind.evaluate) == []
+
+
+def test_a_step_that_was_given_back_for_later_may_not_be_started_before(database: Database) -> None:
+    _, step_id = new_job(database)
+    held = claimed(database, step_id)
+    with database.write() as session:
+        steps.give_back(session, held, 30.0)
+    with database.read() as session:
+        assert steps.startable_steps(session, now(), 10, StepKind.plan) == []
+        later = now() + timedelta(seconds=31)
+        assert [s.id for s in steps.startable_steps(session, later, 10, StepKind.plan)] == [step_id]

@@ -93,7 +93,7 @@ def test_a_job_is_seen_to_evaluate_while_it_also_plans(context: Context) -> None
     job = add_job(context.database, context.settings, trials=14)
     while True:
         with context.database.read() as session:
-            plans = steps.due_steps(session, database_now(session), 10, kind=StepKind.plan)
+            plans = steps.startable_steps(session, database_now(session), 10, StepKind.plan)
             everything = steps.due_steps(session, database_now(session), 10)
         if plans and len(everything) > len(plans):
             break
