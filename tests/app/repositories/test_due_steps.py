@@ -85,8 +85,8 @@ def test_a_step_that_the_broker_was_rung_for_may_be_started_at_once_all_the_same
 
 
 def test_a_step_that_was_given_back_for_later_may_not_be_started_before(database: Database) -> None:
-    _, step_id = new_job(database)
-    held = claimed(database, step_id)
+    _, held = claimed(database)
+    step_id = held.step_id
     with database.write() as session:
         steps.give_back(session, held, 30.0)
     with database.read() as session:
