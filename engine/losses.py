@@ -18,11 +18,8 @@ from engine.errors import TrainingStoppedError
 from engine.grouped import Route
 from engine.history import Sample
 from engine.layers import Span
-from engine.lower_layers import LowerLayers
+from engine.lower_layers import EXAMPLES_AT_ONCE, LowerLayers
 from engine.prompts import messages_for
-
-EXAMPLES_AT_ONCE = 16
-"""Held-out examples scored in one forward: more are no faster on a CPU, and large vocabularies' logits take memory."""
 
 
 def response_losses(base: Base, route: Route, batch: Batch, span: Span | None = None) -> Tensor:

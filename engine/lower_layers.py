@@ -21,6 +21,7 @@ from engine.layers import Span
 MOST_BYTES = 512 << 20
 """Most memory for the states before one layer. A longer history has all its layers run."""
 EXAMPLES_AT_ONCE = 16
+"""Examples in a forward without gradients: more are no faster on a CPU, and large vocabularies' logits take memory."""
 LAYERS_KEPT = 4
 """For how many layers the states are kept, the least recently used going first."""
 
@@ -63,13 +64,11 @@ class LowerLayers:
     def _computed(self, first: int, layer: int) -> list[Tensor]:
         found: list[Tensor] = []
         for start in range(0, len(self.examples), EXAMPLES_AT_ONCE):
-            some = self.examples[start : start + EXAMPLES_AT_ONCE]
-            lengths = [example.length for example in some]
-            ids = torch.tensor([token for e in some for token in e.prompt + e.response], device=self._base.device)
+            batch = self.batch(range(len(self.examples))[start : start + EXAMPLES_AT_ONCE]).to(self._base.device)
             entry = torch.cat(self._states[first][start : start + EXAMPLES_AT_ONCE]).unsqueeze(0) if first else None
             span = Span(first, layer, entry)
-            self._base.hidden_states(ids.unsqueeze(0), Packed(lengths), route=Route.base(), span=span)
+            self._base.hidden_states(batch.ids.unsqueeze(0), Packed(batch.lengths), route=Route.base(), span=span)
             if span.reached is None:
                 raise ValueError(f"there is no layer between {first} and {layer}")
-            found += span.reached[0].split(lengths)
+            found += span.reached[0].split(batch.lengths)
         return found
