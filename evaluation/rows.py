@@ -1,0 +1,112 @@
+"""What an evaluation writes down: one row per user, method, seed and variant; one record per search. Numbers, no text.
+
+Both are lines of JSON, appended as they are measured, so that an interrupted run goes on where it was. Must not know
+how anything was measured.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+R = TypeVar("R", "Row", "SearchRecord")
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one method answered one user's test part.
+
+    Args:
+        set: name of the file the user is from.
+        base: name of the base model.
+        method: see `evaluation.methods`.
+        variant: what differs from the standard grid, such as "space=layer" or "history=0.25"; empty: nothing.
+        rouge_1, rouge_l, persona_f1: means over the test part, 0..100.
+        loss: mean cross-entropy of the response's tokens, nats.
+        length: mean words of a response.
+        distinct_1, distinct_2: share of unlike words and word pairs in all responses together, 0..1 (Li et al., 2016).
+        trials: what a search tried, the base included; None for a method without one.
+        activated: whether the gate let it answer; None for a method without a gate.
+        layers, n, r: the configuration that answered; None where no stack did.
+        seconds: of learning and choosing, answering the test part left out.
+        parameters: trained ones that answered.
+        bytes: what is kept for the user.
+        prompt_tokens: mean tokens of a prompt.
+        train, validation, test: samples in each part.
+        per_sample: ROUGE-L and Persona F1 of each test sample, in time order.
+    """
+
+    set: str
+    base: str
+    user: str
+    method: str
+    seed: int
+    rouge_1: float
+    rouge_l: float
+    persona_f1: float
+    loss: float
+    length: float
+    distinct_1: float
+    distinct_2: float
+    variant: str = ""
+    trials: int | None = None
+    activated: bool | None = None
+    layers: str | None = None
+    n: int | None = None
+    r: int | None = None
+    seconds: float = 0.0
+    parameters: int = 0
+    bytes: int = 0
+    prompt_tokens: float = 0.0
+    train: int = 0
+    validation: int = 0
+    test: int = 0
+    commit: str = ""
+    per_sample: dict[str, list[float]] = field(default_factory=dict)
+
+    FILE: ClassVar[str] = "rows.jsonl"
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What it is a measurement of; a run measures each once."""
+        return self.set, self.base, self.user, self.method, self.variant, str(self.seed)
+
+
+@dataclass(frozen=True)
+class SearchRecord:
+    """One search: its trials by number, each with origin, state, layers, n, r, parameters, loss, rouge_l and their
+    standard errors on validation; and the number of the one that won."""
+
+    set: str
+    base: str
+    user: str
+    method: str
+    seed: int
+    trials: list[dict[str, Any]]
+    winner: int
+    variant: str = ""
+
+    FILE: ClassVar[str] = "searches.jsonl"
+
+
+def append(folder: Path, row: Row | SearchRecord) -> None:
+    """Write one line, on disk when this returns."""
+    with (folder / row.FILE).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(row)) + "\n")
+
+
+def read(folder: Path, kind: type[R]) -> list[R]:
+    """All lines of one kind; none where nothing was written. A last line that was cut short is left out."""
+    path = folder / kind.FILE
+    return list(_parsed(path.read_text(encoding="utf-8").splitlines(), kind)) if path.exists() else []
+
+
+def _parsed(lines: Iterable[str], kind: type[R]) -> Iterator[R]:
+    for line in lines:
+        try:
+            yield kind(**json.loads(line))
+        except json.JSONDecodeError:
+            continue
