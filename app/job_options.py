@@ -14,7 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from app.settings import Settings
 
 Preset = Literal["quick", "standard", "paper"]
-Surrogate = Literal["map_saas", "ensemble_map_saas", "fully_bayesian_saas"]
+Surrogate = Literal["map_saas", "ensemble_map_saas", "fully_bayesian_saas", "random"]
+Dimension = Literal["layer", "num", "size"]
+DIMENSIONS: tuple[Dimension, ...] = ("layer", "num", "size")
+"""What a search chooses (MiLP, Table 5): which layers, how many LoRAs, of which rank."""
 
 
 class JobOptions(BaseModel):
@@ -30,7 +33,12 @@ class JobOptions(BaseModel):
         None, gt=0, description="no new trials after so many seconds of the job, pauses left out"
     )
     seed: int | None = Field(None, ge=0, lt=2**31, description="replays a search exactly; random where left out")
-    surrogate: Surrogate | None = None
+    surrogate: Surrogate | None = Field(None, description="random: no surrogate, random points, to compare with")
+    subspace: list[Dimension] | None = Field(
+        None,
+        min_length=1,
+        description="what is searched, the rest as in the default LoRA (all layers, one LoRA, rank 16); default: all",
+    )
     learning_rate: float | None = Field(None, gt=0, le=1)
     epochs: int | None = Field(None, ge=1, le=100)
     batch_size: int | None = Field(None, ge=1, le=256)
@@ -46,6 +54,7 @@ class JobOptions(BaseModel):
             max_seconds=self.max_seconds,
             seed=self.seed if self.seed is not None else secrets.randbelow(2**31),
             surrogate=self.surrogate or settings.surrogate,
+            subspace=tuple(d for d in DIMENSIONS if self.subspace is None or d in self.subspace),
             learning_rate=self.learning_rate or settings.learning_rate,
             epochs=self.epochs or settings.epochs,
             batch_size=self.batch_size or settings.batch_size,
@@ -73,6 +82,7 @@ class ResolvedOptions(BaseModel):
     max_seconds: float | None
     seed: int
     surrogate: Surrogate
+    subspace: tuple[Dimension, ...] = DIMENSIONS
     learning_rate: float
     epochs: int
     batch_size: int

@@ -7,24 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from engine.base import Base
-from engine.batches import encode_example
 from engine.decoding import Row, generate
 from engine.history import Sample
 from engine.lanes import spread
-from engine.losses import example_losses
+from engine.losses import encode_samples, example_losses
 from engine.lower_layers import LowerLayers
 from engine.metrics import persona_f1, persona_words, rouge_1, rouge_l
-from engine.prompts import Message, messages_for
+from engine.prompts import Message, Prompting, query_alone
 from engine.stack import Stack
-
-
-class Retriever(Protocol):
-    """What a memory prompt needs: the pairs of the train history nearest to a query, nearest last."""
-
-    def nearest(self, query: str, k: int) -> Sequence[Sample]: ...
 
 
 @dataclass(frozen=True)
@@ -53,28 +45,20 @@ def evaluate_stacks(
     profile: str,
     max_new_tokens: int,
     max_sequence_tokens: int,
-    memory: Retriever | None = None,
-    memory_pairs: int = 0,
+    prompt: Prompting = query_alone,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Evaluation]:
     """Score every stack (None is the base) on the same samples.
 
     Args:
         train: the train part of the history; with `profile` it gives the words of Persona F1.
-        memory: with it, prompts carry the profile and the `memory_pairs` nearest pairs.
+        prompt: how queries are put.
 
     Raises:
         TrainingStoppedError: `should_stop` said so.
     """
-    prompts = [
-        messages_for(s.query, profile=profile, memory=memory.nearest(s.query, memory_pairs))
-        if memory is not None
-        else messages_for(s.query)
-        for s in samples
-    ]
-    limit = min(max_sequence_tokens, base.context_length)
-    examples = [encode_example(base.format, p, s.response, limit) for p, s in zip(prompts, samples, strict=True)]
-    lower = LowerLayers(base, examples)
+    prompts = [prompt(sample) for sample in samples]
+    lower = LowerLayers(base, encode_samples(base, samples, max_sequence_tokens, prompt))
     persona = persona_words([profile, *(text for s in train for text in (s.query, s.response))])
 
     def work(group: Sequence[Stack | None], should_stop: Callable[[], bool]) -> list[Evaluation]:

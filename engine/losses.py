@@ -19,7 +19,7 @@ from engine.grouped import Route
 from engine.history import Sample
 from engine.layers import Span
 from engine.lower_layers import EXAMPLES_AT_ONCE, LowerLayers
-from engine.prompts import messages_for
+from engine.prompts import Prompting, query_alone
 
 
 def response_losses(base: Base, route: Route, batch: Batch, span: Span | None = None) -> Tensor:
@@ -63,7 +63,9 @@ def example_losses(
     return result
 
 
-def encode_samples(base: Base, samples: Sequence[Sample], max_tokens: int) -> list[Example]:
-    """Samples as a personalised stack sees them: the query alone, then the response."""
+def encode_samples(
+    base: Base, samples: Sequence[Sample], max_tokens: int, prompt: Prompting = query_alone
+) -> list[Example]:
+    """Samples as a stack sees them: the query as `prompt` puts it, then the response."""
     limit = min(max_tokens, base.context_length)
-    return [encode_example(base.format, messages_for(s.query), s.response, limit) for s in samples]
+    return [encode_example(base.format, prompt(s), s.response, limit) for s in samples]

@@ -1,4 +1,4 @@
-"""The memory prompt's retriever: which past pairs of a user are nearest to a query (BM25).
+"""The memory prompt, and its retriever: which past pairs of a user are nearest to a query (BM25).
 
 Knows text only: no tensors, no model, no database.
 """
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from engine.history import Sample
 from engine.metrics import content_words
+from engine.prompts import Message, messages_for
 
 
 class MemoryRetriever:
@@ -48,3 +49,25 @@ class MemoryRetriever:
             return [0.0] * len(self._samples)
         scores: list[float] = self._index.get_scores(words).tolist()
         return scores
+
+
+class MemoryPrompt:
+    """Puts a sample's query after the user's profile and the nearest pairs of the history (a `Prompting`).
+
+    A sample of that very history never sees itself: trained so, a stack would learn to copy.
+
+    Args:
+        samples: the history that is remembered, in time order.
+        pairs: most pairs shown.
+    """
+
+    def __init__(self, samples: Sequence[Sample], profile: str, pairs: int) -> None:
+        self._retriever = MemoryRetriever(samples)
+        self._known = {id(sample) for sample in samples}
+        self._samples = tuple(samples)  # keeps the ids above from being used again
+        self._profile, self._pairs = profile, pairs
+
+    def __call__(self, sample: Sample) -> list[Message]:
+        near = self._retriever.nearest(sample.query, self._pairs + (id(sample) in self._known))
+        others = [pair for pair in near if pair is not sample][-self._pairs :] if self._pairs else []
+        return messages_for(sample.query, profile=self._profile, memory=others)

@@ -7,7 +7,7 @@ by itself with special tokens switched off. Loads no torch.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Literal
@@ -40,6 +40,15 @@ def messages_for(query: str, *, profile: str = "", memory: Sequence[Sample] = ()
     for sample in memory:
         messages += [Message("user", sample.query), Message("assistant", sample.response)]
     return [*messages, Message("user", query)]
+
+
+Prompting = Callable[[Sample], Sequence[Message]]
+"""How a sample's query is asked."""
+
+
+def query_alone(sample: Sample) -> list[Message]:
+    """As the base and a personalised stack are asked."""
+    return messages_for(sample.query)
 
 
 class PromptFormat:

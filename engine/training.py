@@ -24,6 +24,7 @@ from engine.lanes import spread
 from engine.learner import Candidate, Learner, TrainedCandidate, TrainingSettings
 from engine.losses import encode_samples, example_losses, response_losses
 from engine.lower_layers import LowerLayers
+from engine.prompts import Prompting, query_alone
 from engine.stack import parameter_count
 
 __all__ = ["Candidate", "Course", "TrainedCandidate", "TrainingSettings", "train_candidates", "train_group"]
@@ -41,6 +42,7 @@ class Course:
         order_seed: draws the batches; the same for all trials of a job.
         validation: samples on which each candidate's loss is measured after every pass; none: it is not measured.
         go_on: asked after every pass but the last, where there are validation samples.
+        prompt: how queries are put, in training and validation alike.
     """
 
     train: Sequence[Sample]
@@ -49,6 +51,7 @@ class Course:
     order_seed: int = 0
     validation: Sequence[Sample] = ()
     go_on: GoOn = lambda _candidate, _losses: True
+    prompt: Prompting = query_alone
 
 
 @dataclass
@@ -65,8 +68,8 @@ class _Material:
         samples = [*profile_samples(course.profile), *course.train]
         return cls(
             course,
-            LowerLayers(base, encode_samples(base, samples, longest)),
-            LowerLayers(base, encode_samples(base, course.validation, longest)),
+            LowerLayers(base, encode_samples(base, samples, longest, course.prompt)),
+            LowerLayers(base, encode_samples(base, course.validation, longest, course.prompt)),
         )
 
 

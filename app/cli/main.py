@@ -80,7 +80,7 @@ DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of ever
 Trials = Annotated[int | None, typer.Option("--trials", min=2, max=1000, help="Most trials, the base's included.")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, max=2**31 - 1, help="Replays a search exactly.")]
 SurrogateName = Annotated[
-    str | None, typer.Option("--surrogate", help="map_saas, ensemble_map_saas or fully_bayesian_saas.")
+    str | None, typer.Option("--surrogate", help="map_saas, ensemble_map_saas, fully_bayesian_saas or random.")
 ]
 PresetName = Annotated[str | None, typer.Option("--preset", help="Search budget: quick, standard or paper.")]
 Mode = Annotated[str, typer.Option("--mode", help="auto, personalized, memory or base.")]

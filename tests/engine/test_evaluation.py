@@ -9,7 +9,7 @@ from engine.configuration import Configuration
 from engine.errors import TrainingStoppedError
 from engine.evaluation import Evaluation, evaluate_stacks
 from engine.history import Sample
-from engine.memory import MemoryRetriever
+from engine.memory import MemoryPrompt
 from engine.metrics import persona_f1, persona_words, rouge_1, rouge_l
 from engine.stack import Stack
 from tests.engine.conftest import random_stack
@@ -68,14 +68,14 @@ def test_an_empty_stack_scores_as_the_base(small_base: Base) -> None:
 
 def test_a_memory_prompt_changes_loss_and_responses(small_base: Base) -> None:
     plain = evaluate(small_base, [None])[0]
-    remembering = evaluate(small_base, [None], memory=MemoryRetriever(TRAIN), memory_pairs=2)[0]
+    remembering = evaluate(small_base, [None], prompt=MemoryPrompt(TRAIN, "likes roses", 2))[0]
 
     assert remembering.loss != pytest.approx(plain.loss, abs=1e-3)
 
 
 def test_a_memory_prompt_over_the_limit_still_scores_every_response(small_base: Base) -> None:
-    long_memory = MemoryRetriever([Sample("garden " * 400, "roses " * 400)] * 3)
-    scores = evaluate(small_base, [None], memory=long_memory, memory_pairs=3)[0]
+    long_memory = MemoryPrompt([Sample("garden " * 400, "roses " * 400)] * 3, "", 3)
+    scores = evaluate(small_base, [None], prompt=long_memory)[0]
 
     assert all(loss > 0 for loss in scores.loss)
 

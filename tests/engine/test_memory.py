@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.history import Sample
-from engine.memory import MemoryRetriever
+from engine.memory import MemoryPrompt, MemoryRetriever
 
 HISTORY = [
     Sample("My knee hurts after running", "Rest it and use ice"),
@@ -71,3 +71,22 @@ def test_any_history_gives_k_of_its_own_pairs_and_always_the_same(
     assert len(found) == len(set(found)) == min(k, len(samples))
     assert set(found) <= set(samples)
     assert MemoryRetriever(samples).nearest(query, k) == found
+
+
+def test_a_memory_prompt_shows_profile_then_pairs_then_the_query() -> None:
+    prompt = MemoryPrompt(HISTORY, "keeps bees", 1)
+    asked = prompt(Sample("insulin", "?"))
+    assert [message.role for message in asked] == ["system", "user", "assistant", "user"]
+    assert asked[0].content == "keeps bees"
+    assert asked[-1].content == "insulin"
+
+
+def test_a_sample_of_the_history_never_remembers_itself() -> None:
+    for sample in HISTORY:
+        shown = MemoryPrompt(HISTORY, "", len(HISTORY))(sample)
+        assert len(shown) == 2 * (len(HISTORY) - 1) + 1
+        assert sample.response not in [message.content for message in shown if message.role == "assistant"]
+
+
+def test_a_memory_prompt_of_no_pairs_is_the_query_alone() -> None:
+    assert [m.content for m in MemoryPrompt(HISTORY, "", 0)(HISTORY[0])] == [HISTORY[0].query]

@@ -12,6 +12,9 @@ from workers.search.pareto import reference_point
 from workers.search.seeds import derive_seed, torch_seeded
 from workers.search.space import SearchSpace
 
+RANDOM = "random"
+"""Instead of a surrogate: random points, the control that a search has to beat."""
+
 MIN_OBSERVATIONS = 2
 """A surrogate needs points to compare."""
 
@@ -37,7 +40,7 @@ def propose(
         observations: finished trials, the base's included.
         pending: configurations being evaluated.
         q: how many are wanted.
-        surrogate: see `workers.search.surrogate.SURROGATES`.
+        surrogate: see `workers.search.surrogate.SURROGATES`, or `RANDOM`.
         seed: one per round; the caller derives it.
         failed: configurations whose trials ended without scores.
         stopped: forecasts of trials that were stopped early.
@@ -52,7 +55,7 @@ def propose(
     excluded = {o.configuration for o in (*observations, *stopped)} | set(pending) | set(failed)
     if q <= 0:
         return []
-    if len({o.configuration for o in observations}) < MIN_OBSERVATIONS:
+    if surrogate == RANDOM or len({o.configuration for o in observations}) < MIN_OBSERVATIONS:
         return random_points(space, excluded, q, seed)
     from workers.search.acquisition import choose_points
     from workers.search.libraries import NanError, NotPSDError, known_warnings_silenced

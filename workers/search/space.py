@@ -36,6 +36,7 @@ class SearchSpace:
         max_total_rank: largest n * r.
         ranks: the ranks r to choose from.
         max_loras: largest n.
+        search_layers: whether layers are chosen; if not, all of them carry LoRAs.
 
     Raises:
         ValueError: no layer, or a rank or number of LoRAs below one.
@@ -45,6 +46,7 @@ class SearchSpace:
     max_total_rank: int
     ranks: tuple[int, ...] = RANKS
     max_loras: int = MAX_LORAS
+    search_layers: bool = True
 
     def __post_init__(self) -> None:
         if self.n_layers < 1 or self.max_loras < 1 or not self.ranks or min(self.ranks) < 1:
@@ -60,7 +62,7 @@ class SearchSpace:
     @property
     def trained_count(self) -> int:
         """Number of points other than the base."""
-        return ((1 << self.n_layers) - 1) * len(self.sizes)
+        return ((1 << self.n_layers) - 1 if self.search_layers else 1) * len(self.sizes)
 
     @property
     def trains_something(self) -> bool:
@@ -77,11 +79,13 @@ class SearchSpace:
             return False
         if configuration.is_base:
             return configuration == self.base
+        if not self.search_layers and not all(configuration.layers):
+            return False
         return (configuration.n, configuration.r) in self.sizes
 
     def trained_points(self) -> Iterator[Configuration]:
         """All points but the base, in a fixed order. Only for small spaces: there are `trained_count` of them."""
-        for layers in product((False, True), repeat=self.n_layers):
+        for layers in product((False, True) if self.search_layers else (True,), repeat=self.n_layers):
             if any(layers):
                 for n, r in self.sizes:
                     yield Configuration(layers, n, r)
@@ -101,6 +105,8 @@ class SearchSpace:
     def point(self, active: set[int], rank_share: float, loras_share: float) -> Configuration:
         """The point with these active layers, and r and n at these shares (0..1, below 1) of what fits.
 
+        Where layers are not searched, `active` does not count.
+
         Raises:
             ValueError: the space holds the base only.
         """
@@ -109,14 +115,17 @@ class SearchSpace:
         ranks = sorted({r for _, r in self.sizes})
         r = ranks[int(rank_share * len(ranks))]
         n = 1 + int(loras_share * sum(rank == r for _, rank in self.sizes))
-        return Configuration(tuple(layer in active for layer in range(self.n_layers)), n, r)
+        return Configuration(tuple(not self.search_layers or layer in active for layer in range(self.n_layers)), n, r)
 
     def neighbours(self, configuration: Configuration) -> list[Configuration]:
         """The points one move away, the base left out; a symmetric relation among trained points.
 
         A move flips one layer, moves one active layer's LoRAs to an inactive one, or changes (n, r) to any other pair
-        that fits. The base's neighbours have one active layer and one LoRA.
+        that fits. The base's neighbours have one active layer and one LoRA; without layers to search, the others are
+        each other's neighbours.
         """
+        if not self.search_layers:
+            return [point for point in self.trained_points() if point != configuration]
         if configuration.is_base:
             return [
                 Configuration(_flip(self.base.layers, layer), n, r)

@@ -17,7 +17,7 @@ from app.repositories import jobs, steps
 from app.repositories import trials as trial_rows
 from app.repositories.clock import database_now
 from app.tables import Job, Step, Trial
-from engine.configuration import Configuration
+from engine.configuration import MAX_LORAS, RANKS, Configuration
 from workers.context import Context
 from workers.proposer import Question
 from workers.search.loop import Batch, Origin
@@ -133,8 +133,15 @@ def _next(
 
 def search_space(context: Context, options: ResolvedOptions) -> SearchSpace:
     """What may be tried on this base."""
-    base = context.base
-    return SearchSpace(base.n_layers, options.max_total_rank or default_max_total_rank(base.hidden_size))
+    base, searched = context.base, options.subspace
+    default = Configuration.default_lora(base.n_layers)
+    return SearchSpace(
+        base.n_layers,
+        options.max_total_rank or default_max_total_rank(base.hidden_size),
+        ranks=RANKS if "size" in searched else (default.r,),
+        max_loras=MAX_LORAS if "num" in searched else default.n,
+        search_layers="layer" in searched,
+    )
 
 
 def _chunks(configurations: list[tuple[Configuration, Origin]], size: int) -> list[list[tuple[Configuration, Origin]]]:

@@ -20,7 +20,7 @@ from app.repositories import trials as trial_rows
 from app.tables import Job, Step, Trial, Version
 from engine.evaluation import Evaluation, evaluate_stacks
 from engine.history import Sample
-from engine.memory import MemoryRetriever
+from engine.memory import MemoryPrompt
 from engine.stack import Stack
 from workers.context import Context
 from workers.search.gate import GateDecision, decide
@@ -77,10 +77,11 @@ class Measure:
 
     def memory(self, samples: Sequence[Sample]) -> Evaluation:
         """Scores of the base with a memory prompt from the train part."""
-        retriever = MemoryRetriever(self._history.split.train)
-        return self._evaluate([None], samples, memory=retriever, memory_pairs=self._options.memory_pairs)[0]
+        history = self._history
+        prompt = MemoryPrompt(history.split.train, history.profile, self._options.memory_pairs)
+        return self._evaluate([None], samples, prompt=prompt)[0]
 
-    def _evaluate(self, stacks: Sequence[Stack | None], samples: Sequence[Sample], **memory: Any) -> list[Evaluation]:
+    def _evaluate(self, stacks: Sequence[Stack | None], samples: Sequence[Sample], **how: Any) -> list[Evaluation]:
         return evaluate_stacks(
             self._context.base,
             stacks,
@@ -90,7 +91,7 @@ class Measure:
             max_new_tokens=self._options.max_new_tokens,
             max_sequence_tokens=self._options.max_sequence_tokens,
             should_stop=self._should_stop,
-            **memory,
+            **how,
         )
 
 

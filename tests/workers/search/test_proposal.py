@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,6 +35,14 @@ def test_proposals_are_new_distinct_points_of_the_space(kind: str) -> None:
     assert len(points) == len(set(points)) == 4
     assert all(SPACE.contains(point) and not point.is_base for point in points)
     assert set(points).isdisjoint({*pending, *failed, *(o.configuration for o in observations)})
+
+
+def test_without_a_surrogate_the_points_are_random_whatever_was_observed() -> None:
+    observations = _history(SPACE, 8)
+    other = [replace(o, rouge_l=100 - o.rouge_l) for o in observations]
+    first, second = (propose(SPACE, seen, [], 4, surrogate="random", seed=1) for seen in (observations, other))
+    assert first == second == random_points(SPACE, [o.configuration for o in observations], 4, seed=1)
+    assert propose(SPACE, other, [], 4, surrogate="map_saas", seed=1) != first
 
 
 def test_fully_bayesian_proposals_are_as_valid() -> None:

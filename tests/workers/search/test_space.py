@@ -18,6 +18,7 @@ spaces = st.builds(
     max_total_rank=st.integers(8, 200),
     ranks=st.sets(st.sampled_from(RANKS)).map(lambda extra: tuple(sorted({8, *extra}))),
     max_loras=st.integers(1, 32),
+    search_layers=st.booleans(),
 )
 seeds = st.integers(0, 2**31 - 1)
 
@@ -37,6 +38,16 @@ def test_a_space_counts_its_points() -> None:
     points = list(space.trained_points())
     assert len(points) == len(set(points)) == space.trained_count == 7 * 7
     assert all(space.contains(point) and not point.is_base for point in points)
+
+
+def test_where_layers_are_not_searched_all_of_them_are_active_in_every_point() -> None:
+    space = SearchSpace(n_layers=3, max_total_rank=32, search_layers=False)
+    points = list(space.trained_points())
+    assert space.trained_count == len(points) == 7
+    assert all(all(point.layers) for point in points)
+    assert all(space.random(random.Random(seed)).layers == (True, True, True) for seed in range(5))
+    assert set(space.neighbours(points[0])) == set(points[1:])
+    assert not space.contains(Configuration.from_bits("101", 1, 8))
 
 
 def test_the_base_is_one_point_only() -> None:
