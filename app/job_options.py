@@ -39,6 +39,10 @@ class JobOptions(BaseModel):
         min_length=1,
         description="what is searched, the rest as in the default LoRA (all layers, one LoRA, rank 16); default: all",
     )
+    with_memory: bool = Field(
+        False,
+        description="train, score and answer with the memory prompt before each query, beside what is in the stack",
+    )
     learning_rate: float | None = Field(None, gt=0, le=1)
     epochs: int | None = Field(None, ge=1, le=100)
     batch_size: int | None = Field(None, ge=1, le=256)
@@ -55,6 +59,7 @@ class JobOptions(BaseModel):
             seed=self.seed if self.seed is not None else secrets.randbelow(2**31),
             surrogate=self.surrogate or settings.surrogate,
             subspace=tuple(d for d in DIMENSIONS if self.subspace is None or d in self.subspace),
+            with_memory=self.with_memory,
             learning_rate=self.learning_rate or settings.learning_rate,
             epochs=self.epochs or settings.epochs,
             batch_size=self.batch_size or settings.batch_size,
@@ -83,6 +88,7 @@ class ResolvedOptions(BaseModel):
     seed: int
     surrogate: Surrogate
     subspace: tuple[Dimension, ...] = DIMENSIONS
+    with_memory: bool = False
     learning_rate: float
     epochs: int
     batch_size: int

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, Float, Index, Text, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, Boolean, Column, Float, Index, Text, UniqueConstraint, false, text
 from sqlalchemy import Enum as EnumColumn
 from sqlmodel import Field, SQLModel
 
@@ -194,6 +194,8 @@ class Version(SQLModel, table=True):
     r: int
     base_digest: str = Field(max_length=64)
     passed_gate: bool = False
+    with_memory: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=false()))
+    """Whether it was trained with the memory prompt before each query, and has to be asked so."""
     metrics: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     created_at: datetime = Field(default_factory=now)
 

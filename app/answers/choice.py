@@ -27,7 +27,7 @@ class Choice:
         mode: what answers.
         messages: the whole prompt.
         version: the stack to use, in mode personalized.
-        memory: pairs shown in the prompt, in mode memory.
+        memory: pairs shown in the prompt: in mode memory, or with a version that was trained so.
     """
 
     mode: UsedMode
@@ -64,6 +64,10 @@ def choose(
     if mode == "memory":
         return _remembered(session, cache, user, conversation, memory_pairs)
     version = versions.active_version(session, tenant, user_id)
+    if version is not None and version.with_memory:
+        return replace(
+            _remembered(session, cache, user, conversation, memory_pairs), mode="personalized", version=version
+        )
     if version is not None:
         return Choice("personalized", tuple(conversation), version=version)
     if mode == "auto":
@@ -94,7 +98,7 @@ def without_version(
 
 
 def shortened(choice: Choice, conversation: Sequence[Message]) -> Choice | None:
-    """The next shorter prompt of mode memory: a pair less, the least similar first; at last the conversation alone.
+    """The next shorter prompt with memory: a pair less, the least similar first; at last the conversation alone.
 
     The reports' memory prompts are cut in the same order. None where nothing but the caller's own words is left.
     """

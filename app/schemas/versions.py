@@ -20,6 +20,7 @@ class VersionOut(BaseModel):
     r: int
     base_digest: str = Field(description="SHA-256 of the base it belongs to")
     passed_gate: bool
+    with_memory: bool = Field(description="whether it answers with the memory prompt before each query")
     metrics: dict[str, Any]
     path: str = Field(description="its folder in the adapter store")
     created_at: datetime

@@ -15,17 +15,15 @@ from app.database import Database
 from app.job_options import JobOptions
 from app.job_states import StepKind, TrialState
 from app.repositories import history as histories
-from app.repositories import jobs, steps, trials, users
-from app.repositories.clock import database_now
+from app.repositories import jobs, trials, users
 from app.settings import Settings
 from app.tables import Job, Trial
 from benchmarks.search.task import SEED, Task
 from engine.configuration import Configuration
 from engine.history import Sample
 from workers.context import Context
-from workers.plans_beside import PlansBeside
+from workers.in_process import run_job
 from workers.proposer import Proposer
-from workers.runner import run_step
 from workers.steps.trials import configuration_of
 
 TENANT, USER = "benchmark", "somebody"
@@ -61,28 +59,13 @@ def service_job(task: Task, trials: int, proposer: Proposer) -> ServiceJob:
             histories.add_samples(session, TENANT, USER, _samples(task), settings.max_history_samples)
             job = jobs.create_job(session, TENANT, USER, options)
         began = time.perf_counter()
-        while (due := _due(database)) is not None:
-            with PlansBeside(context, lambda: False):
-                run_step(context, due)
+        run_job(context, job, until=StepKind.publish)
         return _outcome(database, job, time.perf_counter() - began)
 
 
 def _samples(task: Task) -> list[Sample]:
     split = task.history.split
     return [*split.train, *split.validation, *split.test]
-
-
-def _due(database: Database) -> int | None:
-    """The next step to run here; None once only publishing is left. A plan beside may take a moment to make it due."""
-    while True:
-        with database.read() as session:
-            due = steps.due_steps(session, database_now(session), 10)
-            if any(step.kind == StepKind.publish for step in due):
-                return None
-            training = [step.id for step in due if step.kind == StepKind.evaluate]
-            if due:
-                return (training or [step.id for step in due])[0]
-        time.sleep(0.01)
 
 
 def _outcome(database: Database, job: Job, seconds: float) -> ServiceJob:

@@ -64,7 +64,9 @@ def add_trials(session: Session, job: Job, count: int) -> list[Trial]:
     return made
 
 
-def version(number: int = 1, *, tenant: str = "t", user_id: str = "u", job: Job | None = None) -> Version:
+def version(
+    number: int = 1, *, tenant: str = "t", user_id: str = "u", job: Job | None = None, with_memory: bool = False
+) -> Version:
     """A version that is not yet in the database."""
     identity = f"v_{number:032x}"
     return Version(
@@ -78,4 +80,5 @@ def version(number: int = 1, *, tenant: str = "t", user_id: str = "u", job: Job 
         r=8,
         base_digest="0" * 64,
         passed_gate=True,
+        with_memory=with_memory,
     )

@@ -115,7 +115,7 @@ def test_a_base_without_a_finite_loss_fails_the_job_before_anything_more_is_trie
 ) -> None:
     add_person(context.database)
     job = add_job(context.database, context.settings, trials=4)
-    monkeypatch.setattr("workers.steps.evaluate.evaluate_stacks", with_an_overflowing_base)
+    monkeypatch.setattr("workers.steps.measure.evaluate_stacks", with_an_overflowing_base)
     run_all(context)
     error = failed(context, job)
     assert error["code"] == "base_failed"

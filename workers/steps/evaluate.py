@@ -19,7 +19,7 @@ from app.job_states import StepKind, TrialOrigin, TrialState
 from app.repositories import events, steps
 from app.repositories import trials as trial_rows
 from app.tables import Job, Step, Trial, now
-from engine.evaluation import Evaluation, evaluate_stacks
+from engine.evaluation import Evaluation
 from engine.metrics import mean_and_se
 from engine.stack import parameter_count
 from engine.training import Candidate, Course, TrainedCandidate, TrainingSettings, train_candidates
@@ -27,6 +27,7 @@ from workers.context import Context
 from workers.search.early_stopping import StoppingRule
 from workers.steps.ahead import look, plan_when_due
 from workers.steps.history import JobHistory, load_history
+from workers.steps.measure import Measure, prompt_of
 from workers.steps.progress import Progress
 from workers.steps.trials import complete_of, configuration_of, in_state, observation_of, seconds_left, trial_event
 
@@ -93,16 +94,8 @@ def evaluate(context: Context, job: Job, step: Step, should_stop: Callable[[], b
         on_step=Progress(context.database, job, step, trials, everything, options.parallel_steps),
     )
     whole = [candidate for candidate in trained if candidate.error is None and candidate.complete]
-    scores = evaluate_stacks(
-        context.base,
-        [candidate.stack for candidate in whole],
-        history.split.validation,
-        train=history.split.train,
-        profile=history.profile,
-        max_new_tokens=options.max_new_tokens,
-        max_sequence_tokens=options.max_sequence_tokens,
-        should_stop=should_stop,
-    )
+    measure = Measure(context, history, options, should_stop)
+    scores = measure.stacks([candidate.stack for candidate in whole], history.split.validation)
     evaluation_of = {candidate.key: evaluation for candidate, evaluation in zip(whole, scores, strict=True)}
     results = [
         TrialResult(
@@ -139,7 +132,16 @@ def _course(context: Context, options: ResolvedOptions, history: JobHistory, rul
         return rule.goes_on([fmean(losses) for losses in curve], size)
 
     split, settings = history.split, training_settings(options)
-    return Course(split.train, settings, history.profile, options.seed, validation=split.validation, go_on=go_on)
+    return Course(
+        split.train,
+        settings,
+        # What the prompt says anyway is not learned as well.
+        profile="" if options.with_memory else history.profile,
+        order_seed=options.seed,
+        validation=split.validation,
+        go_on=go_on,
+        prompt=prompt_of(history, options),
+    )
 
 
 def training_settings(options: ResolvedOptions) -> TrainingSettings:

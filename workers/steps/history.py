@@ -10,6 +10,7 @@ from sqlmodel import Session
 from app.repositories import history, users
 from app.tables import Job, SampleRow
 from engine.history import Sample, Split, split_in_time
+from engine.memory import MemoryPrompt
 from workers.failures import StepFailedError
 
 
@@ -26,6 +27,10 @@ class JobHistory:
     split: Split[Sample]
     train_digests: list[str]
     profile: str
+
+    def memory_prompt(self, pairs: int) -> MemoryPrompt:
+        """The memory prompt of this history."""
+        return MemoryPrompt(self.split.train, self.profile, pairs)
 
 
 def split_history(session: Session, job: Job, min_samples: int) -> dict[str, list[int]]:

@@ -18,13 +18,12 @@ from app.job_states import JobStatus, TrialState
 from app.repositories import events, jobs, users, versions
 from app.repositories import trials as trial_rows
 from app.tables import Job, Step, Trial, Version
-from engine.evaluation import Evaluation, evaluate_stacks
 from engine.history import Sample
-from engine.memory import MemoryPrompt
 from engine.stack import Stack
 from workers.context import Context
 from workers.search.gate import GateDecision, decide
 from workers.steps.history import JobHistory, load_history
+from workers.steps.measure import Measure
 from workers.steps.report import Finalists, build_report, choose_finalists, with_intervals
 from workers.steps.trials import in_state
 
@@ -58,41 +57,6 @@ class Publication:
                 versions.get_version(session, job.tenant_id, job.user_id, self.version["id"])
         except VersionNotFoundError:
             context.store.erase_version(self.version["path"])
-
-
-class Measure:
-    """Scores methods on samples of one job, all under the same conditions."""
-
-    def __init__(
-        self, context: Context, history: JobHistory, options: ResolvedOptions, should_stop: Callable[[], bool]
-    ) -> None:
-        self._context = context
-        self._history = history
-        self._options = options
-        self._should_stop = should_stop
-
-    def stacks(self, stacks: Sequence[Stack | None], samples: Sequence[Sample]) -> list[Evaluation]:
-        """Scores of stacks; None is the base."""
-        return self._evaluate(stacks, samples)
-
-    def memory(self, samples: Sequence[Sample]) -> Evaluation:
-        """Scores of the base with a memory prompt from the train part."""
-        history = self._history
-        prompt = MemoryPrompt(history.split.train, history.profile, self._options.memory_pairs)
-        return self._evaluate([None], samples, prompt=prompt)[0]
-
-    def _evaluate(self, stacks: Sequence[Stack | None], samples: Sequence[Sample], **how: Any) -> list[Evaluation]:
-        return evaluate_stacks(
-            self._context.base,
-            stacks,
-            samples,
-            train=self._history.split.train,
-            profile=self._history.profile,
-            max_new_tokens=self._options.max_new_tokens,
-            max_sequence_tokens=self._options.max_sequence_tokens,
-            should_stop=self._should_stop,
-            **how,
-        )
 
 
 def publish(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]) -> Publication:  # noqa: ARG001
@@ -184,5 +148,6 @@ def _keep(
         "r": winner.r,
         "base_digest": base.digest,
         "passed_gate": report["gate"]["passed"],
+        "with_memory": options.with_memory,
         "metrics": metrics,
     }

@@ -17,14 +17,20 @@ AUTO_AND_PERSONALIZED: tuple[Mode, ...] = ("auto", "personalized")
 
 
 def user(
-    database: Database, *, profile: str = "", pairs: int = 0, published: bool = False, active: bool = False
+    database: Database,
+    *,
+    profile: str = "",
+    pairs: int = 0,
+    published: bool = False,
+    active: bool = False,
+    with_memory: bool = False,
 ) -> None:
     with database.write() as session:
         made = users.ensure_user(session, "t", "u", profile)
         if pairs:
             history.add_samples(session, "t", "u", samples(pairs), 1000)
         if published:
-            kept = versions.add_version(session, version())
+            kept = versions.add_version(session, version(with_memory=with_memory))
             versions.activate(session, made, kept.id if active else None)
 
 
@@ -39,6 +45,14 @@ def test_auto_is_the_active_version_asked_the_query_alone(database: Database) ->
         choice = chosen(database, mode)
         assert (choice.mode, choice.messages, choice.memory) == ("personalized", (QUERY,), ())
         assert choice.version is not None
+
+
+def test_a_version_trained_with_the_memory_prompt_is_asked_with_it(database: Database) -> None:
+    user(database, profile="a cook", pairs=10, published=True, active=True, with_memory=True)
+    choice = chosen(database, "auto")
+    assert (choice.mode, len(choice.memory)) == ("personalized", 2)
+    assert choice.version is not None
+    assert list(choice.messages) == messages_for(QUERY.content, profile="a cook", memory=choice.memory)
 
 
 def test_a_version_that_cannot_be_used_leaves_the_memory_prompt(database: Database) -> None:

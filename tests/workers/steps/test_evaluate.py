@@ -231,3 +231,22 @@ def test_a_trial_that_cannot_win_is_stopped_early_counts_as_done_and_never_wins(
     assert not {trial.number for trial in stopped} & set(ended.report["pareto"])
     told = [event for event in events_now(context.database, job, "trial") if event["state"] == "stopped"]
     assert [event["number"] for event in told] == [trial.number for trial in stopped]
+
+
+def test_a_job_with_memory_trains_and_scores_its_stacks_with_the_memory_prompt_and_the_base_without(
+    context: Context,
+) -> None:
+    add_person(context.database)
+    plain, remembering = (add_job(context.database, context.settings, with_memory=w) for w in (False, True))
+    run_all(context)
+    (base, default), (same_base, other) = (trials_now(context.database, job) for job in (plain, remembering))
+    assert (same_base.loss, same_base.rouge_l) == (base.loss, base.rouge_l)
+    assert other.loss != default.loss
+    with context.database.read() as session:
+        history_now = load_history(session, remembering)
+    shown = history_now.memory_prompt(3)(history_now.split.train[0])
+    assert len(shown) == 1 + 2 * 3 + 1
+    assert history_now.split.train[0].response not in [message.content for message in shown]
+    versions_made = {v.job_id: v.with_memory for v in versions_now(context.database)}
+    assert versions_made.get(remembering.id, True)
+    assert not versions_made.get(plain.id, False)

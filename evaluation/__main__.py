@@ -1,0 +1,83 @@
+"""`python -m evaluation`, which `milp evaluate` and `make evaluate` run: measure a grid, then write its report.
+
+Without arguments the users of examples/ on the small base; --data evaluates a file of histories in their place.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+# Threads that spin while they wait would slow the others; read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import typer
+
+from app.cli.errors import CliError
+from evaluation.grid import Grid, GridError, SetOf, read_grid
+from evaluation.progress import Progress
+from evaluation.run import Run, RunError
+
+GRIDS = Path(__file__).parent / "grids"
+FIRST_USERS = 10
+"""Of each file where no GPU is named: a cut by a fixed rule, not by result."""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.command()
+def evaluate(
+    grid: Annotated[
+        Path | None, typer.Argument(help="A grid's TOML file. Default: examples/ on the small base.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run; one that was begun is gone on with.")] = Path(
+        "milp-evaluation"
+    ),
+    data: Annotated[
+        list[Path] | None, typer.Option("--data", help="Histories, one JSON object per user and line; may be repeated.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="All users, three seeds, ablation and sensitivity.")] = False,
+    users: Annotated[int | None, typer.Option("--users", min=1, help="Only the first so many of each file.")] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="So many seeds, from 0.")] = None,
+    trials: Annotated[int | None, typer.Option("--trials", min=2, max=1000, help="Of each search.")] = None,
+    methods: Annotated[list[str] | None, typer.Option("--method", help="Only this method; may be repeated.")] = None,
+    base: Annotated[
+        list[str] | None, typer.Option("--base", help="Folder or Hugging Face name; may be repeated.")
+    ] = None,
+    keep_texts: Annotated[bool, typer.Option("--keep-texts", help="Write answers down too, for a judge.")] = False,
+) -> None:
+    """Measure which method serves each user best, and write tables, plots and a report."""
+    from evaluation.report import write_report
+
+    try:
+        chosen = read_grid(grid or GRIDS / ("full.toml" if full else "examples.toml"))
+        changes = {
+            "sets": _sets(data, chosen, None if full else FIRST_USERS, users),
+            "seeds": list(range(seeds)) if seeds else chosen.seeds,
+            "trials": trials or chosen.trials,
+            "methods": methods or chosen.methods,
+            "bases": base or chosen.bases,
+            "keep_texts": keep_texts or chosen.keep_texts,
+        }
+        chosen = Grid.model_validate({**chosen.model_dump(), **changes})
+        with Run(chosen, out) as run, Progress(run.todo(), chosen.trials) as progress:
+            problems = run.measure(progress)
+    except (CliError, GridError, RunError, ValueError) as error:
+        typer.echo(f"milp: {error}", err=True)
+        raise typer.Exit(1) from None
+    for problem in problems:
+        typer.echo(f"not measured: {problem}", err=True)
+    write_report(out)
+    typer.echo(f"{out / 'report.html'}, {out / 'report.md'}")
+    if problems:
+        raise typer.Exit(1)
+
+
+def _sets(data: list[Path] | None, grid: Grid, first: int | None, users: int | None) -> list[SetOf]:
+    sets = [SetOf(name=path.stem, paths=[path], first=first) for path in data] if data else grid.sets
+    return [of.model_copy(update={"first": users}) for of in sets] if users else sets
+
+
+if __name__ == "__main__":
+    app()

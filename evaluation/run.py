@@ -1,0 +1,190 @@
+"""A run: every cell of a grid measured once, written down as soon as it is, and gone on with after an interruption.
+
+Must not know how a method works, or what is made of the rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from engine.evaluation import Evaluation
+from evaluation.grid import Cell, Grid
+from evaluation.methods import Answering, Methods, UnmeasurableError
+from evaluation.people import Person, read_people
+from evaluation.rows import Row, SearchRecord, append, read
+from evaluation.scores import Limits, answer_test, prompt_tokens, summarised
+from evaluation.searches import Searches, SearchFailedError
+
+GRID_FILE = "grid.json"
+SEEDLESS = frozenset({"base", "dictionary_memory", "malp"})
+"""Methods that draw nothing: measured once, and written for every seed."""
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+class RunError(Exception):
+    """A run cannot be begun or gone on with; the message says what to do."""
+
+
+class Listener(Protocol):
+    """Who is told how a run goes."""
+
+    def begins(self, cell: Cell) -> None: ...
+
+    def trials(self, done: int) -> None: ...
+
+    def ends(self, cell: Cell, said: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What became of one cell."""
+
+    row: Row
+    search: SearchRecord | None
+    evaluation: Evaluation
+
+
+class Run:
+    """One grid in one folder. Use it in a `with` block: bases and proposers are held open.
+
+    Raises:
+        RunError: the folder holds a run of another grid.
+        CliError, ValueError: a set cannot be read.
+    """
+
+    def __init__(self, grid: Grid, folder: Path) -> None:
+        self._grid, self._folder = grid, folder
+        self._people = {of.name: read_people(of.name, of.paths, of.first) for of in grid.sets}
+        self._open = ExitStack()
+        self._searches: dict[str, Searches] = {}
+        self._claim()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    def todo(self) -> list[Cell]:
+        """The cells that are not measured yet, in the order they will be."""
+        users = {name: [person.user for person in people] for name, people in self._people.items()}
+        done = {row.key for row in read(self._folder, Row)}
+        return [cell for cell in self._grid.cells(users) if cell.key not in done]
+
+    def measure(self, listener: Listener) -> list[str]:
+        """Measure what is left. Each row is on disk before the next cell begins.
+
+        Returns:
+            What could not be measured, and why.
+        """
+        problems = []
+        for cell in self.todo():
+            listener.begins(cell)
+            try:
+                said = self._one(cell, listener)
+            except (UnmeasurableError, SearchFailedError) as error:
+                said = str(error)
+                problems.append(said)
+            listener.ends(cell, said)
+        return problems
+
+    def _one(self, cell: Cell, listener: Listener) -> str:
+        row = self._of_an_earlier_seed(cell)
+        if row is None:
+            methods = self._methods(cell)
+            methods.on_trials = listener.trials
+            measured = _measured(cell, methods, self._commit)
+            row = measured.row
+            # The search first: a row says that all of its cell is done.
+            if measured.search is not None:
+                append(self._folder, measured.search)
+            if self._grid.keep_texts:
+                _keep_texts(self._folder, cell, methods.person(cell), measured.evaluation)
+        append(self._folder, row)
+        return f"ROUGE-L {row.rouge_l:.1f}, Persona F1 {row.persona_f1:.2f}"
+
+    def _of_an_earlier_seed(self, cell: Cell) -> Row | None:
+        if cell.method not in SEEDLESS:
+            return None
+        alike = (row for row in read(self._folder, Row) if row.key[:-1] == cell.key[:-1])
+        row = next(alike, None)
+        return replace(row, seed=cell.seed) if row is not None else None
+
+    def _methods(self, cell: Cell) -> Methods:
+        if cell.base not in self._searches:
+            name = hashlib.sha256(cell.base.encode()).hexdigest()[:16]
+            opened = self._open.enter_context(
+                Searches(self._folder / "searches" / name, self._grid.named_bases[cell.base])
+            )
+            self._searches[cell.base] = opened
+        return Methods(self._grid, self._searches[cell.base], self._people[cell.set])
+
+    def _claim(self) -> None:
+        """Write the grid into the folder; one that is there must be the same, or rows would not belong together."""
+        told = json.loads(self._grid.model_dump_json())
+        path = self._folder / GRID_FILE
+        if path.exists() and json.loads(path.read_text(encoding="utf-8")) != told:
+            raise RunError(f"{self._folder} holds a run of another grid. Go on with that one, or name another folder.")
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+    @cached_property
+    def _commit(self) -> str:
+        command = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        try:
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return ""
+
+
+def _measured(cell: Cell, methods: Methods, commit: str) -> Measured:
+    person, answering, base = methods.person(cell), methods.answering(cell), methods.base
+    limits = Limits(methods.settings.max_new_tokens, methods.settings.max_sequence_tokens)
+    evaluation = answer_test(base, answering.stack, answering.prompt, person, limits)
+    split, search, stack = person.split, answering.search, answering.stack
+    values: dict[str, Any] = {
+        **asdict(cell),
+        **summarised(evaluation),
+        **_configuration(answering),
+        "trials": answering.trials,
+        "activated": search.activated if search is not None else None,
+        "seconds": answering.seconds,
+        "parameters": stack.parameters if stack is not None else 0,
+        "bytes": answering.kept,
+        "prompt_tokens": prompt_tokens(base, answering.prompt, person, limits),
+        "train": len(split.train),
+        "validation": len(split.validation),
+        "test": len(split.test),
+        "commit": commit,
+        "per_sample": {"rouge_l": evaluation.rouge_l, "persona_f1": evaluation.persona_f1},
+    }
+    record = None if search is None else SearchRecord(**asdict(cell), trials=search.trials, winner=search.winner)
+    return Measured(Row(**values), record, evaluation)
+
+
+def _configuration(answering: Answering) -> dict[str, Any]:
+    if answering.stack is None:
+        return {}
+    configuration = answering.stack.configuration
+    return {"layers": configuration.layer_bits, "n": configuration.n, "r": configuration.r}
+
+
+def _keep_texts(folder: Path, cell: Cell, person: Person, evaluation: Evaluation) -> None:
+    told = {
+        **asdict(cell),
+        "answers": evaluation.responses,
+        "queries": [sample.query for sample in person.split.test],
+        "references": [sample.response for sample in person.split.test],
+    }
+    with (folder / "answers.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(told) + "\n")

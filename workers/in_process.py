@@ -1,0 +1,45 @@
+"""A whole job in this process: its steps one after another, with plans beside training, as a worker runs them.
+
+For those who measure a job: they need neither broker nor dispatcher, but the very steps. Must not know what for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from app.job_states import FINAL, JobStatus, StepKind
+from app.repositories import jobs, steps
+from app.repositories.clock import database_now
+from app.tables import Job
+from workers.context import Context
+from workers.plans_beside import PlansBeside
+from workers.runner import run_step
+
+_LOOK_SECONDS = 0.01
+
+
+def run_job(
+    context: Context, job: Job, *, until: StepKind | None = None, on_step: Callable[[], None] = lambda: None
+) -> JobStatus:
+    """Run a job's steps until it ends; a job that someone left is gone on with once their lease has run out.
+
+    Args:
+        until: a kind of step before which to stop.
+        on_step: called after each step.
+    """
+    while True:
+        with context.database.read() as session:
+            present = jobs.get_job(session, job.tenant_id, job.id)
+            due = [s for s in steps.due_steps(session, database_now(session), 100) if s.job_id == job.id]
+        if present.status in FINAL or (until is not None and any(step.kind == until for step in due)):
+            return present.status
+        if not due:
+            # A plan beside may be about to make the next one due.
+            time.sleep(_LOOK_SECONDS)
+            continue
+        # Training first: what is to be planned is planned beside it.
+        first = min(due, key=lambda step: step.kind != StepKind.evaluate)
+        with PlansBeside(context, lambda: False):
+            run_step(context, first.id or 0)
+        on_step()

@@ -1,0 +1,71 @@
+"""Scores of whatever answers, on samples of one job: all under the same conditions.
+
+A job may train its stacks with the memory prompt before each query; then they are asked so too. Must not know trials,
+winners or gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from app.job_options import ResolvedOptions
+from engine.evaluation import Evaluation, evaluate_stacks
+from engine.history import Sample
+from engine.prompts import Prompting, query_alone
+from engine.stack import Stack
+from workers.context import Context
+from workers.steps.history import JobHistory
+
+
+def prompt_of(history: JobHistory, options: ResolvedOptions) -> Prompting:
+    """How the job's stacks are asked, in training and afterwards."""
+    return history.memory_prompt(options.memory_pairs) if options.with_memory else query_alone
+
+
+class Measure:
+    """Scores on samples of one job.
+
+    Args:
+        should_stop: asked between tokens; then TrainingStoppedError is raised.
+    """
+
+    def __init__(
+        self, context: Context, history: JobHistory, options: ResolvedOptions, should_stop: Callable[[], bool]
+    ) -> None:
+        self._context = context
+        self._history = history
+        self._options = options
+        self._should_stop = should_stop
+
+    def stacks(self, stacks: Sequence[Stack | None], samples: Sequence[Sample]) -> list[Evaluation]:
+        """Scores of stacks, asked as they were trained. The base, None or an empty stack, is asked the query alone."""
+        asked = prompt_of(self._history, self._options)
+        if asked is query_alone:
+            return self._evaluate(stacks, samples, query_alone)
+        trained = [stack for stack in stacks if stack is not None and not stack.configuration.is_base]
+        scores = iter(self._evaluate(trained, samples, asked) if trained else [])
+        bases = iter(self._evaluate([None], samples, query_alone) if len(trained) < len(stacks) else [])
+        base = next(bases, None)
+        return [
+            base if base is not None and (stack is None or stack.configuration.is_base) else next(scores)
+            for stack in stacks
+        ]
+
+    def memory(self, samples: Sequence[Sample]) -> Evaluation:
+        """Scores of the base with a memory prompt from the train part."""
+        return self._evaluate([None], samples, self._history.memory_prompt(self._options.memory_pairs))[0]
+
+    def _evaluate(
+        self, stacks: Sequence[Stack | None], samples: Sequence[Sample], prompt: Prompting
+    ) -> list[Evaluation]:
+        return evaluate_stacks(
+            self._context.base,
+            stacks,
+            samples,
+            train=self._history.split.train,
+            profile=self._history.profile,
+            max_new_tokens=self._options.max_new_tokens,
+            max_sequence_tokens=self._options.max_sequence_tokens,
+            prompt=prompt,
+            should_stop=self._should_stop,
+        )
