@@ -5,14 +5,16 @@ Numbers and names only: no text of the data, no scores of single samples. Must n
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from evaluation.judgements import Judgement, read_judgements
 from evaluation.rows import Row, read
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,9 +36,12 @@ _FIRST = (
 )
 """The columns every reader looks for; the other numbers of a row follow in its own order."""
 
+R = TypeVar("R", Row, Judgement)
+
+_JUDGED = "judged"
 _LEFT_OUT = "per_sample"
 _DIGITS = 6
-"""Digits of a number that count; the rest is noise that would make every line differ."""
+"""Digits of a number that count; the rest is noise that makes lines long."""
 
 
 def latest(rows: Iterable[Row]) -> list[Row]:
@@ -45,20 +50,24 @@ def latest(rows: Iterable[Row]) -> list[Row]:
 
 
 def merge(folder: Path, results: Path = RESULTS) -> list[Path]:
-    """Write a run's rows into the results, where they replace those of the same key. Returns the files written.
+    """Write a run's rows and judgements into the results, where they replace those of the same key.
 
     Args:
-        folder: a run's, with its rows.jsonl.
+        folder: a run's, with its rows.jsonl, and its judgements.jsonl where a judge was asked.
+
+    Returns:
+        The files written: <set>.json, and judged/<set>.json.
     """
-    by_set: dict[str, list[Row]] = {}
-    for row in read(folder, Row):
-        by_set.setdefault(row.set, []).append(row)
-    results.mkdir(parents=True, exist_ok=True)
     written = []
-    for name, rows in by_set.items():
+    for name, rows in _by_set(read(folder, Row)).items():
         path = results / f"{file_name(name)}.json"
-        before = read_file(path) if path.exists() else []
-        write_file(path, [*before, *rows])
+        write_file(path, [*(read_file(path) if path.exists() else []), *rows])
+        written.append(path)
+    for name, judgements in _by_set(read_judgements(folder)).items():
+        path = results / _JUDGED / f"{file_name(name)}.json"
+        before = _read_judged_file(path) if path.exists() else []
+        unique = {judgement.key: judgement for judgement in [*before, *judgements]}
+        _write_lines(path, [asdict(unique[key]) for key in sorted(unique)])
         written.append(path)
     return written
 
@@ -68,10 +77,14 @@ def read_all(results: Path = RESULTS) -> list[Row]:
     return [row for path in sorted(results.glob("*.json")) for row in read_file(path)]
 
 
+def read_judged(results: Path = RESULTS) -> list[Judgement]:
+    """Every judgement of every file in a folder; none where no judge was asked."""
+    return [given for path in sorted((results / _JUDGED).glob("*.json")) for given in _read_judged_file(path)]
+
+
 def write_file(path: Path, rows: Iterable[Row]) -> None:
     """Write rows, each measurement once, sorted, a line each."""
-    lines = [json.dumps(_numbers(row), ensure_ascii=False) for row in sorted(latest(rows), key=_place)]
-    path.write_text("[\n" + ",\n".join(lines) + "\n]\n" if lines else "[]\n", encoding="utf-8")
+    _write_lines(path, [_numbers(row) for row in sorted(latest(rows), key=_place)])
 
 
 def read_file(path: Path) -> list[Row]:
@@ -90,6 +103,23 @@ def read_file(path: Path) -> list[Row]:
 def file_name(name: str) -> str:
     """A set's name as a file's: letters, digits, dot, hyphen and underscore; no leading dot."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip(".") or "set"
+
+
+def _by_set(items: Iterable[R]) -> dict[str, list[R]]:
+    found: dict[str, list[R]] = {}
+    for item in items:
+        found.setdefault(item.set, []).append(item)
+    return found
+
+
+def _read_judged_file(path: Path) -> list[Judgement]:
+    return [Judgement(**line) for line in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = ",\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+    path.write_text(f"[\n{written}\n]\n" if written else "[]\n", encoding="utf-8")
 
 
 def _place(row: Row) -> tuple[Any, ...]:
@@ -114,3 +144,14 @@ _SCORES = {field.name for field in fields(Row) if field.type in ("float", float)
 
 def _number(name: str, value: Any) -> Any:
     return math.nan if value is None and name in _SCORES else value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m evaluation.results_files", description=__doc__)
+    parser.add_argument("folder", type=Path, help="a run's folder, with its rows.jsonl")
+    for path in merge(parser.parse_args().folder):
+        print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
