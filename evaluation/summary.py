@@ -90,8 +90,9 @@ def _gain(group: Group, metric: Metric) -> list[str]:
     verb = "gains" if compared_.difference > 0 else "loses" if compared_.difference < 0 else "gains nothing:"
     share = "" if compared_.relative is None else f", {numbers.relative(compared_)} relative"
     return [
-        f"In {metric.label} MiLP {verb} {numbers.difference(compared_, metric.digits)} over the best baseline, "
-        f"{label(found.baseline)} ({scores}{share}). {_certainty(compared_)}"
+        f"In {metric.label} MiLP {verb} {numbers.difference(compared_, metric.digits)} against the best baseline, "
+        f"{label(found.baseline)} ({scores}{share}), better for {compared_.won} and worse for {compared_.lost} of "
+        f"{numbers.count(compared_.users, 'user')}. {_certainty(compared_)}"
     ]
 
 
@@ -152,7 +153,7 @@ def _gate(group: Group) -> list[str]:
     against = _listed([label(method) for method in found.against], last="and")
     said = [f"The gate let MiLP answer in {found.activated} of {found.cells} cases (users times seeds)."]
     if found.share is None:
-        said.append(f"In none of them was MiLP worse on test than the better of {against}.")
+        said.append(f"In none of them was MiLP worse on test than the best of {against}.")
     else:
         held = f"the gate held back {found.worse_held_back} of these ({100 * found.share:.0f} %)"
         said.append(f"In {found.worse} MiLP was worse on test than the best of {against}; {held}.")
@@ -168,9 +169,7 @@ def _served(group: Group) -> list[str]:
     for method in ("base", "dictionary_memory"):
         found = compared(group, "served", method, ROUGE_L)
         if found:
-            said.append(
-                f"What the service would have answered, less {_lower(method)}: {numbers.difference(found)} ROUGE-L."
-            )
+            said.append(f"As served, ROUGE-L less that of {_lower(method)}: {numbers.difference(found)}.")
     return said
 
 

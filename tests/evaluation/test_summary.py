@@ -28,8 +28,8 @@ def test_it_begins_with_what_was_measured_and_what_was_not() -> None:
 def test_a_gain_is_said_with_scores_interval_and_certainty() -> None:
     words = said(rows("base", [10.0] * 5), rows("malp", [9.0] * 5), rows("milp", [15.0] * 5))
     assert (
-        "In ROUGE-L MiLP gains +5.00 (+5.00 to +5.00) over the best baseline, Base (15.00 against 10.00, +50.0 % "
-        "(+50.0 to +50.0) relative). The interval excludes zero (p 0.062)."
+        "In ROUGE-L MiLP gains +5.00 (+5.00 to +5.00) against the best baseline, Base (15.00 against 10.00, +50.0 % "
+        "(+50.0 to +50.0) relative), better for 5 and worse for 0 of 5 users. The interval excludes zero (p 0.062)."
     ) in words  # of 32 ways to give five signs, two are as far from zero
     assert "In Persona F1 MiLP gains +0.50" in words
     assert "For no user is MiLP's ROUGE-L below that of Base." in words
@@ -85,7 +85,7 @@ def test_the_rivals_the_controls_and_the_service_are_compared_where_measured() -
     assert "MiLP's ROUGE-L less that of one default LoRA: +3.00 (+3.00 to +3.00)." in words
     assert "MiLP's ROUGE-L less that of random search: +3.00" in words
     assert "less that of the control, another user's stack: +3.00" in words
-    assert "What the service would have answered, less base: +1.00 (+1.00 to +1.00) ROUGE-L." in words
+    assert "As served, ROUGE-L less that of base: +1.00 (+1.00 to +1.00)." in words
     assert "One LoRA of all other users: " not in words
 
 
