@@ -118,8 +118,8 @@ def test_names_from_outside_are_text_and_no_markup(tmp_path: Path) -> None:
     text = (tmp_path / "report.md").read_text()
     assert "<script>" not in text
     assert "](http" not in text.replace(r"\](http", "")
-    tables = [line for line in text.splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in tables if "Base" in line}
+    for table in re.findall(r"^\|(?:.*\n\|)*.*", text, re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1, table
 
 
 def test_the_markdown_names_pictures_that_are_there_and_no_others_are(tmp_path: Path) -> None:
