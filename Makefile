@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow check docs-settings bench-serve bench-search bench-store bench-kernels bench-tables clean
+.PHONY: help setup demo up test test-slow check docs-settings bench-serve bench-search bench-store bench-kernels bench-tables eval-tables clean
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -65,6 +65,9 @@ bench-kernels: setup ## Measure the engine's own pieces for a CPU against torch'
 
 bench-tables: setup ## Write the benchmarks' tables into the READMEs anew
 	$(BIN)/python -m benchmarks.tables
+
+eval-tables: setup ## Write the evaluation's tables into the READMEs anew
+	$(BIN)/python -m evaluation.tables
 
 clean: ## Remove what make made: .venv, caches, builds (never .milp, which holds histories)
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info

@@ -1,0 +1,75 @@
+"""The commands that evaluation/README.md names, from a run's folder to what they leave in it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from evaluation import judge, labels, report
+from evaluation.results_files import ROOT
+from evaluation.rows import append
+from tests.evaluation.made import keep_answers, rows
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for row in rows("base", [1.0]) + rows("milp", [2.0]):
+        append(tmp_path, row)
+    return tmp_path
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
+    monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
+
+
+def test_a_report_is_written_and_its_place_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call(monkeypatch, folder)
+    report.main()
+    assert capsys.readouterr().out.strip() == str(folder / "report.html")
+    assert {"report.html", "report.md", "results.json", "plots"} < {path.name for path in folder.iterdir()}
+
+
+def test_a_judge_that_cannot_be_reached_ends_the_command_with_what_to_do(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_answers(folder, "u0", "milp", ["ours"])
+    keep_answers(folder, "u0", "base", ["theirs"])
+    monkeypatch.setattr(judge.time, "sleep", lambda _seconds: None)
+    call(monkeypatch, folder, "--url", "http://127.0.0.1:9/v1", "--model", "m")
+    with pytest.raises(SystemExit, match="run the same command again"):
+        judge.main()
+
+
+def test_a_run_without_texts_ends_the_commands_that_need_them_with_what_to_do(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call(monkeypatch, folder, "--url", "http://127.0.0.1:9/v1", "--model", "m")
+    with pytest.raises(SystemExit, match="keep the texts"):
+        judge.main()
+    call(monkeypatch, folder)
+    with pytest.raises(SystemExit, match="keep the texts"):
+        labels.main()
+
+
+def test_a_sheet_is_written_against_the_method_one_names(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep_answers(folder, "u0", "milp", ["ours"])
+    keep_answers(folder, "u0", "base", ["theirs"])
+    call(monkeypatch, folder, "--against", "base", "--items", 5)
+    labels.main()
+    assert "1 items in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("module", ["judge", "labels", "report", "results_files"])
+def test_every_command_explains_itself(module: str) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", f"evaluation.{module}", "--help"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert f"python -m evaluation.{module}" in ran.stdout

@@ -1,0 +1,93 @@
+"""The committed form of rows: what it holds, how a run is merged into it, and that it is read as it was written."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from evaluation.judgements import Judgement
+from evaluation.judgements import append as append_judgement
+from evaluation.results_files import file_name, merge, read_all, read_file, read_judged, write_file
+from evaluation.rows import append
+from tests.evaluation.made import row
+
+
+def run(folder: Path, *rows_: object) -> Path:
+    folder.mkdir(exist_ok=True)
+    for one in rows_:
+        append(folder, one)  # type: ignore[arg-type]
+    return folder
+
+
+def test_a_row_is_a_line_that_begins_with_what_readers_look_for_and_has_no_samples_scores(tmp_path: Path) -> None:
+    made = row("u0", "milp", 12.3456789, trials=24, activated=True, commit="abc", per_sample={"rouge_l": [1.0, 2.0]})
+    write_file(tmp_path / "s.json", [made])
+    first, line, last = (tmp_path / "s.json").read_text().splitlines()
+    assert (first, last) == ("[", "]")
+    names = list(json.loads(line))
+    assert names[:7] == ["set", "user", "method", "variant", "seed", "rouge_1", "rouge_l"]
+    assert names[7:12] == ["persona_f1", "loss", "trials", "activated", "commit"]
+    assert {"base", "seconds", "parameters", "bytes", "prompt_tokens", "layers", "test"} < set(names)
+    assert "per_sample" not in names
+    assert json.loads(line)["rouge_l"] == 12.3457
+
+
+def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
+    made = [row("u0", "milp", 1.5, loss=math.nan, trials=3, layers="0110", n=1, r=8), row("u0", "base", 2.5)]
+    write_file(tmp_path / "s.json", made)
+    assert "NaN" not in (tmp_path / "s.json").read_text()
+    base, milp = read_file(tmp_path / "s.json")
+    assert base == made[1]
+    assert math.isnan(milp.loss)
+    assert (milp.rouge_l, milp.trials, milp.layers, milp.activated) == (1.5, 3, "0110", None)
+
+
+def test_merging_replaces_by_key_keeps_the_rest_and_sorts(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    merge(run(tmp_path / "one", row("b", "milp", 1.0), row("a", "milp", 2.0), row("a", "base", 3.0)), results)
+    written = merge(
+        run(tmp_path / "two", row("a", "milp", 8.0), row("a", "milp", 9.0), row("a", "milp", 5.0, seed=1)), results
+    )
+    assert written == [results / "ubuntu_irc.json"]
+    assert [(found.method, found.user, found.seed, found.rouge_l) for found in read_all(results)] == [
+        ("base", "a", 0, 3.0),
+        ("milp", "a", 0, 9.0),
+        ("milp", "a", 1, 5.0),
+        ("milp", "b", 0, 1.0),
+    ]
+
+
+def test_merging_the_same_run_again_changes_no_byte(tmp_path: Path) -> None:
+    results, folder = tmp_path / "results", run(tmp_path / "one", row("b", "milp", 1 / 3), row("a", "milp", 2 / 3))
+    (path,) = merge(folder, results)
+    before = path.read_bytes()
+    merge(folder, results)
+    assert path.read_bytes() == before
+
+
+def test_each_set_has_a_file_whatever_it_is_called(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    merge(run(tmp_path / "one", row("a", "base", 1.0, set="../../other set"), row("a", "base", 1.0, set="b")), results)
+    assert sorted(path.name for path in results.iterdir()) == ["-..-other-set.json", "b.json"]
+    assert [found.set for found in read_all(results)] == ["../../other set", "b"]
+    assert file_name("..") == "set"
+
+
+def test_judgements_are_kept_beside_the_rows(tmp_path: Path) -> None:
+    folder, results = run(tmp_path / "one", row("a", "base", 1.0)), tmp_path / "results"
+    given = Judgement("ubuntu_irc", "small", "a", 0, 0, "milp", "base", ["first", "tie"], "judge")
+    append_judgement(folder, given)
+    merge(folder, results)
+    merge(folder, results)
+    assert read_judged(results) == [given]
+    assert len(read_all(results)) == 1
+
+
+def test_a_file_of_another_shape_is_refused_and_no_folder_is_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text('[\n{"set": "s", "colour": "red"}\n]\n')
+    with pytest.raises(ValueError, match=r"s\.json does not hold rows"):
+        read_all(tmp_path)
+    assert read_all(tmp_path / "nowhere") == []
