@@ -21,7 +21,7 @@ _MESSAGE = re.compile(r"\[(\d{1,2}):(\d\d)(?::\d\d)?\]\s*<([^>\s]+)>\s?(.*)")
 _LINK = re.compile(r"\s*(\d+)\s+(\d+)\s*-?\s*")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _WORD = re.compile(r"[\w\[\]\\^{}|`-]+")
-_ADDRESS = re.compile(r"\s*(\S+?)\s*[:,]\s*")
+_ADDRESS = re.compile(r"\s*(?:<(\S+?)>|(\S+?)\s*[:,])\s*")
 _SHORTEST_NAME = 3
 """Shorter nicknames are words too often to be replaced within a text."""
 _HALF_DAY, _DAY = 12 * 60, 24 * 60
@@ -61,7 +61,7 @@ def read(given: Given) -> Imported:
                 found.drop("message that replies to none", later + 1)
         elif answer is None or asked is None:
             found.drop("reply to or by a line that is no message", later + 1)
-        elif answer.name == asked.name:
+        elif answer.name.lower() == asked.name.lower():
             found.drop("reply to oneself", later + 1)
         else:
             query, response = _without_names(asked.text, names), _without_names(answer.text, names)
@@ -134,7 +134,7 @@ def _numbered(messages: dict[int, _Message]) -> dict[str, str]:
 def _without_names(text: str, names: dict[str, str]) -> str:
     """The text without the name it is addressed to, and with numbers for the others."""
     address = _ADDRESS.match(text)
-    if address is not None and address[1] in names:
+    if address is not None and (address[1] or address[2]) in names:
         text = text[address.end() :]
     return _WORD.sub(lambda word: _number_of(word[0], names), text).strip()
 

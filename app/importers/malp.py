@@ -34,13 +34,18 @@ def read(given: Given) -> Imported:
     if not isinstance(dialogues, list) or not dialogues:
         raise InvalidImportError("The file is no list of dialogues, each a list of turns.")
     found = Collector(given.limits)
-    held = [paired(_turns(dialogue, number)) for number, dialogue in enumerate(dialogues, start=1)]
+    held = []
+    for number, dialogue in enumerate(dialogues, start=1):
+        turns = list(_turns(dialogue, number))
+        said = [turn for turn in turns if turn[1]]
+        found.drop("turn without a text", number, len(turns) - len(said))
+        held.append(paired(said))
     names = [given.user] * len(held) if given.user else _simulated(held, given.file.data)
-    for number, (name, turns) in enumerate(zip(names, held, strict=True), start=1):
-        for query, response in turns.pairs:
-            found.add(str(name), query, response, number)
-        found.drop(UNANSWERED, number, turns.unanswered)
-        found.drop(UNASKED, number, turns.unasked)
+    for number, (name, dialogue) in enumerate(zip(names, held, strict=True), start=1):
+        for query, response in dialogue.pairs:
+            found.add(name, query, response, number)
+        found.drop(UNANSWERED, number, dialogue.unanswered)
+        found.drop(UNASKED, number, dialogue.unasked)
     return found.result(
         "the one named for the file"
         if given.user

@@ -65,9 +65,10 @@ def decoded(data: bytes, label: str = "") -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        place = f"{label}line {data.count(b'\n', 0, error.start) + 1}"
+        line = data.count(b"\n", 0, error.start) + 1
         raise InvalidEncodingError(
-            f"{place}: byte 0x{data[error.start]:02x} is not UTF-8. Save the text as UTF-8 and send it again."
+            f"{label}line {line}: byte 0x{data[error.start]:02x} is not UTF-8. "
+            "Save the text as UTF-8 and send it again."
         ) from error
 
 
