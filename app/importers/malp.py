@@ -69,8 +69,11 @@ def _turns(dialogue: object, number: int) -> Iterator[tuple[bool, str]]:
         raise InvalidImportError(f"dialogue {number} is not a list of turns.")
     for place, turn in enumerate(dialogue, start=1):
         inner = next(iter(turn.values())) if isinstance(turn, dict) and len(turn) == 1 else turn
-        sides = [inner.get(_DOCTOR), inner.get(_PATIENT)] if isinstance(inner, dict) else []
-        if not sides or not all(isinstance(side, str) for side in sides):
+        if not isinstance(inner, dict) or not inner.keys() <= {_DOCTOR, _PATIENT}:
+            sides: list[object] = [None]
+        else:
+            sides = [inner.get(_DOCTOR) or "", inner.get(_PATIENT) or ""]
+        if not all(isinstance(side, str) for side in sides):
             raise InvalidImportError(
                 f'dialogue {number}, turn {place} is not {{"{place - 1}": {{"{_DOCTOR}": ..., "{_PATIENT}": ...}}}}.'
             )

@@ -25,6 +25,7 @@ def read(given: Given) -> Imported:
     """A pair a line, in one of two shapes, told apart by the line itself:
 
     * `query, its user, its time, response, its user, its time`, with tabs between: of the user who responded.
+      Pchatbot's times are seconds that its makers have shifted: the days are not true, the order is.
     * `query, response, history...`, with tabs or `###` between. The history is what that user said before, without
       what it answered: it tells users apart where none is named, and is not learned.
     """

@@ -31,6 +31,13 @@ def test_each_turn_of_the_patient_with_the_doctors_next_is_a_pair_without_labels
     }
 
 
+def test_a_side_that_is_not_there_is_as_one_without_text() -> None:
+    dialogue = [{"0": {"User": "It hurts."}}, {"1": {"Assistant": "Where?", "User": None}}]
+    result = imported("malp", json.dumps([dialogue]), user="pat")
+    assert pairs(result) == {"pat": [("It hurts.", "Where?")]}
+    assert dropped(result) == {"turn without a text": (2, (1,))}
+
+
 def test_where_no_patient_is_named_the_result_says_that_they_are_simulated() -> None:
     result = imported("malp", fixture("malp.json"))
     assert result.users_are.startswith("simulated patients")

@@ -17,7 +17,7 @@ from tests.app.importers.files import dropped, fixture, imported, pairs
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=30).filter(
     str.strip
 )
-moments = st.none() | st.datetimes(datetime(1970, 1, 2), datetime(2100, 1, 1), timezones=st.just(UTC))
+moments = st.none() | st.integers(0, 4 * 10**9).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 samples = st.builds(Sample, texts, texts, moments, st.sampled_from(["dialogue", "note"]))
 
 
