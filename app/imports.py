@@ -20,8 +20,9 @@ from app.intake import take_in
 from app.schemas.imports import DroppedOut, ImportDone, ImportedUserOut, UserRefused
 from app.settings import Settings
 
-MOST_USERS = 1000
-"""Of one file. Their rows are held until all are stored."""
+MOST_USERS = 500
+"""Of one file. They are stored in one transaction, for one Idempotency-Key; at some 20 ms a user, job included, more
+would keep SQLite's other writers waiting for as long as these wait at all."""
 
 
 @dataclass(frozen=True, slots=True)
