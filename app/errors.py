@@ -54,6 +54,10 @@ class InvalidJsonError(InvalidInputError):
     code, title = "invalid_json", "The request body is not JSON"
 
 
+class InvalidImportError(InvalidInputError):
+    code, title = "invalid_import", "The file is not of the format named"
+
+
 class InvalidCursorError(InvalidInputError):
     code, title = "invalid_cursor", "That page cursor was not made by this service"
 

@@ -11,10 +11,11 @@ from app.errors import InvalidInputError
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The form's text fields and files, by name."""
+    """The form's text fields and files, by name; and what the files are called where they come from."""
 
     fields: dict[str, str]
     files: dict[str, bytes]
+    file_names: dict[str, str]
 
 
 async def read_form(request: Request) -> Form:
@@ -28,6 +29,7 @@ async def read_form(request: Request) -> Form:
         return known
     fields: dict[str, str] = {}
     files: dict[str, bytes] = {}
+    file_names: dict[str, str] = {}
     async with request.form() as form:
         if len(form.multi_items()) != len(form):
             raise InvalidInputError("The form has a field twice. Send each once.")
@@ -36,7 +38,8 @@ async def read_form(request: Request) -> Form:
                 fields[name] = value
             else:
                 files[name] = await value.read()
-    read = request.state.form = Form(fields, files)
+                file_names[name] = value.filename or ""
+    read = request.state.form = Form(fields, files, file_names)
     return read
 
 

@@ -75,7 +75,11 @@ async def once(
         # A client draws a new boundary for every sending of the same form.
         form = await read_form(request)
         for name, content in sorted([(n, v.encode()) for n, v in form.fields.items()] + list(form.files.items())):
-            digest.update(f"{len(name)} {len(content)} {name}".encode() + content)
+            called = form.file_names.get(name, "")
+            digest.update(
+                f"{len(name)} {len(called)} {len(content)} {name}{called}".encode("utf-8", "backslashreplace")
+            )
+            digest.update(content)
     else:
         digest.update(await request.body())
     return Once(idempotency_key, digest.hexdigest())

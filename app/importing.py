@@ -7,27 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
-
-from app.errors import (
-    EmptyHistoryError,
-    InvalidEncodingError,
-    InvalidInputError,
-    InvalidJsonError,
-    SampleTooLongError,
-    TooManySamplesError,
-)
+from app.errors import EmptyHistoryError, InvalidInputError, SampleTooLongError, TooManySamplesError
+from app.importers.reading import Source, decoded, parsed, validated
+from app.importers.turns import paired
 from app.job_options import JobOptions
 from app.schemas.common import PlainText, without_nul
 from app.schemas.history import BesideSamples, ChatLineIn, ChatMessageIn, ConversationIn, HistoryIn, SampleIn
 from app.settings import Settings
-from app.validation import invalid_input
 from engine.history import Sample
-
-M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +48,13 @@ class Importer:
             InvalidEncodingError, InvalidJsonError, InvalidInputError, EmptyHistoryError, SampleTooLongError,
             TooManySamplesError
         """
-        raw = _parsed(_decoded(body), "")
+        raw = parsed(decoded(body), "")
         if isinstance(raw, dict) and isinstance(raw.get("samples"), list):
             # Counted before each of them is looked at.
             self._check_count(len(raw["samples"]))
         if isinstance(raw, dict) and "messages" in raw:
-            return self._conversation(_validated(ConversationIn, raw, ""))
-        given = _validated(HistoryIn, raw, "")
+            return self._conversation(validated(ConversationIn, raw, ""))
+        given = validated(HistoryIn, raw, "")
         samples = [Sample(s.query, s.response, s.time, s.kind) for s in given.samples]
         for index, sample in enumerate(samples):
             self._check_sample(sample, f"samples[{index}]")
@@ -84,10 +73,7 @@ class Importer:
         Blank lines do not count. Raises as `from_json`, with the line's number.
         """
         samples: list[Sample] = []
-        # Only line feeds end a line: JSON text may hold other separators, U+2028 for one, as they are.
-        for number, line in enumerate(_decoded(body).split("\n"), start=1):
-            if not line.strip():
-                continue
+        for number, line in Source(body).lines():
             for sample in _line_samples(line, f"line {number}"):
                 self._check_sample(sample, f"line {number}")
                 samples.append(sample)
@@ -146,7 +132,7 @@ def job_options_from(text: str) -> JobOptions:
     Raises:
         InvalidJsonError, InvalidInputError
     """
-    return _validated(JobOptions, _parsed(text, "options"), "options")
+    return validated(JobOptions, parsed(text, "options"), "options")
 
 
 def _import(samples: list[Sample], given: BesideSamples) -> Import:
@@ -154,25 +140,22 @@ def _import(samples: list[Sample], given: BesideSamples) -> Import:
 
 
 def _line_samples(line: str, place: str) -> Iterator[Sample]:
-    raw = _parsed(line, place)
+    raw = parsed(line, place)
     if isinstance(raw, dict) and "messages" in raw:
-        yield from _chat_samples(_validated(ChatLineIn, raw, place), place)
+        yield from _chat_samples(validated(ChatLineIn, raw, place), place)
     else:
-        pair = _validated(SampleIn, raw, place)
+        pair = validated(SampleIn, raw, place)
         yield Sample(pair.query, pair.response, pair.time, pair.kind)
 
 
 def _chat_samples(line: ChatLineIn, place: str) -> list[Sample]:
     """Each run of user turns with the assistant's turn after it. System and tool turns are not the user's to learn."""
-    samples: list[Sample] = []
-    asked: list[str] = []
+    turns: list[tuple[bool, str]] = []
     for index, message in enumerate(line.messages):
         text = _message_text(message, f"{place}: messages[{index}]" if place else f"messages[{index}]")
-        if message.role == "user":
-            asked.append(text)
-        elif message.role == "assistant" and asked and text.strip():
-            samples.append(Sample("\n".join(asked), text, line.time, line.kind))
-            asked = []
+        if message.role in ("user", "assistant"):
+            turns.append((message.role == "assistant", text))
+    samples = [Sample(query, response, line.time, line.kind) for query, response in paired(turns).pairs]
     if not samples:
         raise EmptyHistoryError(
             f"{place + ': ' if place else ''}the conversation has no user turn that an assistant turn answers. "
@@ -200,28 +183,3 @@ def _check_text(text: PlainText, place: str) -> None:
         without_nul(text)
     except ValueError as error:
         raise InvalidInputError(f"{place}: {error}") from error
-
-
-def _decoded(body: bytes) -> str:
-    try:
-        return body.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = body.count(b"\n", 0, error.start) + 1
-        raise InvalidEncodingError(
-            f"line {line}: byte 0x{body[error.start]:02x} is not UTF-8. Save the text as UTF-8 and send it again."
-        ) from error
-
-
-def _parsed(text: str, place: str) -> Any:
-    try:
-        return from_json(text, allow_inf_nan=False)
-    except ValueError as error:
-        raise InvalidJsonError(f"{place + ': ' if place else ''}the text is not JSON: {error}.") from error
-
-
-def _validated(model: type[M], raw: Any, place: str) -> M:
-    try:
-        return model.model_validate(raw, strict=True)
-    except ValidationError as error:
-        details = error.errors(include_url=False, include_context=False, include_input=False)
-        raise invalid_input([dict(d) for d in details], place=place, skip=0) from error

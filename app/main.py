@@ -24,7 +24,7 @@ from app.logging import RequestLog, configure_logging
 from app.metrics import Metrics
 from app.openapi import install_openapi
 from app.problems import install_problem_handlers
-from app.routers import chat, health, history, job_events, jobs, responses, users, versions
+from app.routers import chat, health, history, imports, job_events, jobs, responses, users, versions
 from app.settings import Settings, get_settings
 from app.state import Services
 from app.upgrades import upgrade_now, upgrade_when_there
@@ -61,10 +61,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(RequestLog, metrics=metrics)
-    for module in (history, users, jobs, job_events, versions, responses, chat, health):
+    for module in (history, imports, users, jobs, job_events, versions, responses, chat, health):
         app.include_router(module.router)
     install_problem_handlers(app)
-    install_openapi(app, *history.BODY_SCHEMAS)
+    install_openapi(app, *history.BODY_SCHEMAS, *imports.BODY_SCHEMAS)
     return app
 
 

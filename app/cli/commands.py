@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import TextIO
 
@@ -11,9 +12,14 @@ from rich.table import Table
 
 from app.cli import histories, progress
 from app.cli.client import Json, ServiceClient
-from app.cli.errors import CliError
+from app.cli.conversions import Conversion, convert_file, write_new
+from app.cli.errors import CliError, RefusedError
 from app.cli.sending import send_file, send_history
 from app.cli.tables import console_for_tables, outcome_tables
+from app.settings import Settings
+
+_SHOWN = 5
+"""Refusals in one message."""
 
 
 def import_file(client: ServiceClient, file: Path, names: Sequence[str], personalize: bool | None) -> None:
@@ -27,6 +33,36 @@ def import_file(client: ServiceClient, file: Path, names: Sequence[str], persona
     for history in histories.choose(histories.read_histories(file), names, str(file)):
         answer = send_history(client, history, personalize="auto" if personalize is None else personalize)
         _print(f"{history.user_id}: {_added(answer)}")
+
+
+def convert(file_format: str, file: Path, second: Path | None, names: Sequence[str], settings: Settings) -> Conversion:
+    """Make a file in another format into histories; say what was found and what was left out."""
+    conversion = convert_file(file_format, file, second, names, settings)
+    for line in conversion.in_words():
+        _print(line)
+    return conversion
+
+
+def write_converted(conversion: Conversion, out: Path) -> None:
+    """Write what was converted to a new file."""
+    write_new(conversion, out)
+    _print(f"{out}: {len(conversion.users)} users, one a line. Send them with: milp import {out}")
+
+
+def import_converted(client: ServiceClient, conversion: Conversion, personalize: bool | None) -> None:
+    """Send what was converted, user after user; what the service refuses of one does not keep back the others."""
+    refused = []
+    for history in conversion.histories:
+        try:
+            answer = send_history(client, history, personalize="auto" if personalize is None else personalize)
+        except RefusedError as error:
+            if error.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+                raise
+            refused.append(f"{history.user_id}: {error}")
+            continue
+        _print(f"{history.user_id}: {_added(answer)}")
+    if refused:
+        raise CliError(f"{len(refused)} of {len(conversion.users)} users were refused. {' '.join(refused[:_SHOWN])}")
 
 
 def personalize(client: ServiceClient, user_id: str, options: Json, *, wait: bool) -> None:

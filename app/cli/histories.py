@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from app.cli.errors import CliError
+from app.importers.names import valid_user_id
 
 _BODY_BYTES = 30 * 2**20
 """Most bytes of samples and profile in one request: a little below the `max_body_bytes` that a service has unless told
@@ -22,10 +21,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class History:
-    """One user's history as it stands in a file. `user_id` is one the service accepts, `name` the file's own."""
+    """One user's history as it stands in a file. `user_id` is one the service accepts, `name` the file's own.
+
+    A profile of None leaves the one that the service has as it is.
+    """
 
     name: str
-    profile: str
+    profile: str | None
     samples: list[dict[str, Any]] = field(repr=False)
 
     @property
@@ -38,19 +40,11 @@ class History:
         Args:
             most_bytes: of a body; None: as many as a service takes unless told otherwise.
         """
-        head: dict[str, Any] = {"profile": self.profile} if start == 0 else {}
+        head: dict[str, Any] = {"profile": self.profile} if start == 0 and self.profile is not None else {}
         most = _BODY_BYTES if most_bytes is None else most_bytes
         for group in in_groups(self.samples[start:], encoded_bytes, most, taken=encoded_bytes(head)):
             yield {"samples": group, **head}
             head = {}
-
-
-def valid_user_id(name: str) -> str:
-    """`name` if the service takes it as a user id, else a like one: told apart by a digest of the original."""
-    cleaned = re.sub(r"[^A-Za-z0-9_@:-]+", "-", name).lstrip("_@:-")[:100]
-    if cleaned == name:
-        return name
-    return f"{cleaned or 'user'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def encoded_bytes(value: dict[str, Any]) -> int:

@@ -124,6 +124,16 @@ def demo(
 def import_(
     file: Annotated[Path, typer.Argument(help="Histories (one user a line), or OpenAI chat JSONL with --user.")],
     user: Annotated[list[str] | None, typer.Option("--user", help="Only this user; may be repeated.")] = None,
+    file_format: Annotated[
+        str | None,
+        typer.Option("--format", help="What the file is: milp, openai-chat, csv, lamp, amazonqa, malp, msp or irc."),
+    ] = None,
+    second_file: Annotated[
+        Path | None, typer.Option("--second-file", help="What belongs to the file: lamp's outputs, irc's annotation.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Only write the histories to this file, one user a line; send nothing.")
+    ] = None,
     personalize: Annotated[
         bool | None,
         typer.Option("--personalize/--no-personalize", help="Start a job for each. Default: if there is enough."),
@@ -134,8 +144,18 @@ def import_(
     """Send histories from a file."""
     from app.cli import commands, serving
 
+    if file_format is None:
+        if second_file is not None or out is not None:
+            raise CliError("--second-file and --out need --format: say what the file is.")
+        with serving.client(url, api_key) as client:
+            commands.import_file(client, file, user or [], personalize)
+        return
+    conversion = commands.convert(file_format, file, second_file, user or [], serving.settings_with())
+    if out is not None:
+        commands.write_converted(conversion, out)
+        return
     with serving.client(url, api_key) as client:
-        commands.import_file(client, file, user or [], personalize)
+        commands.import_converted(client, conversion, personalize)
 
 
 @app.command()

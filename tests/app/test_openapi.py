@@ -15,6 +15,7 @@ from app.settings import Settings
 
 PROMISED = """
 GET POST DELETE /v1/users/{user_id}/history
+POST /v1/imports
 GET /v1/users
 GET DELETE /v1/users/{user_id}
 POST /v1/users/{user_id}/personalizations

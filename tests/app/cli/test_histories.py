@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.cli.errors import CliError
-from app.cli.histories import History, choose, names_no_user, read_histories, valid_user_id
+from app.cli.histories import History, choose, names_no_user, read_histories
+from app.importers.names import valid_user_id
 
 PAIR = {"query": "How are you?", "response": "Fine."}
 ACCEPTED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_@:-]{0,127}")

@@ -243,7 +243,7 @@ def test_a_job_with_memory_trains_and_scores_its_stacks_with_the_memory_prompt_a
     assert (same_base.loss, same_base.rouge_l) == (base.loss, base.rouge_l)
     assert other.loss != default.loss
     with context.database.read() as session:
-        history_now = load_history(session, remembering)
+        history_now = load_history(session, job_now(context.database, remembering))
     shown = history_now.memory_prompt(3)(history_now.split.train[0])
     assert len(shown) == 1 + 2 * 3 + 1
     assert history_now.split.train[0].response not in [message.content for message in shown]

@@ -1,0 +1,67 @@
+"""The table of formats, and the one way to import a file of any.
+
+A new format is a module with a `read`, a row here, and a row in the README. Must not know HTTP or the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from app.errors import EmptyHistoryError, InvalidImportError
+from app.importers import amazonqa, csv_table, irc, lamp, malp, milp, msp, openai_chat
+from app.importers.given import Given
+from app.importers.result import Imported
+
+FormatName = Literal["milp", "openai-chat", "csv", "lamp", "amazonqa", "malp", "msp", "irc"]
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A format.
+
+    Args:
+        second: what its second file is, None where it has none.
+    """
+
+    read: Callable[[Given], Imported]
+    second: str | None = None
+    second_needed: bool = False
+
+
+FORMATS: dict[FormatName, Format] = {
+    "milp": Format(milp.read),
+    "openai-chat": Format(openai_chat.read),
+    "csv": Format(csv_table.read),
+    "lamp": Format(lamp.read, "the questions' outputs"),
+    "amazonqa": Format(amazonqa.read),
+    "malp": Format(malp.read),
+    "msp": Format(msp.read),
+    "irc": Format(irc.read, "the log's annotation", second_needed=True),
+}
+NAMES: tuple[str, ...] = get_args(FormatName)
+
+
+def convert(name: str, given: Given) -> Imported:
+    """A file's users, at least one.
+
+    Raises:
+        InvalidImportError: there is no such format, a file is missing or one too many, or a file is not of the format.
+        InvalidEncodingError, InvalidJsonError, InvalidInputError: a place in it is wrong.
+        EmptyHistoryError: not one pair of it can be used.
+    """
+    known = next((known for key, known in FORMATS.items() if key == name), None)
+    if known is None:
+        raise InvalidImportError(f"There is no format {name!r}. It is one of {', '.join(NAMES)}.")
+    if known.second is None and given.second is not None:
+        raise InvalidImportError(f"The format {name} has no second file. Leave it out.")
+    if known.second_needed and given.second is None:
+        raise InvalidImportError(f"The format {name} needs a second file: {known.second}.")
+    if given.second is not None:
+        given = replace(given, second=replace(given.second, label="second file, "))
+    imported = known.read(given)
+    if not imported.users:
+        left_out = " ".join(list(imported.in_words())[1:])
+        raise EmptyHistoryError(f"There is not one pair of query and response to learn from in this file. {left_out}")
+    return imported

@@ -1,0 +1,59 @@
+"""`openai-chat`: OpenAI's chat JSONL, a conversation of `messages` a line, with the `user` where a file holds several.
+
+Must not know the service: `app.importing` reads the same lines of one user strictly; here what is of no use is counted.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from app.errors import InvalidImportError
+from app.importers.given import Given
+from app.importers.result import UNANSWERED, UNASKED, Collector, Imported
+from app.importers.turns import paired
+from app.schemas.common import Time
+
+
+class _Message(BaseModel):
+    role: str
+    content: str | list[dict[str, object]] | None = None
+
+
+class _Line(BaseModel):
+    messages: list[_Message]
+    user: str | None = Field(None, min_length=1)
+    time: Time | None = None
+    kind: str = Field("dialogue", min_length=1, max_length=32)
+
+
+def read(given: Given) -> Imported:
+    """Each run of user turns with the assistant's next is a pair. System and tool turns are nobody's to learn."""
+    found = Collector(given.limits)
+    for number, line in given.file.objects(_Line):
+        user = line.user or given.user
+        if user is None:
+            raise InvalidImportError(f"{given.file.at(number)} names no `user`. {given.how_to_name_one}")
+        turns: list[tuple[bool, str]] = []
+        for message in line.messages:
+            text = _text(message)
+            if message.role not in ("user", "assistant"):
+                found.drop("turn of a role that is neither user nor assistant", number)
+            elif text is None:
+                found.drop("turn that is not text", number)
+            else:
+                turns.append((message.role == "assistant", text))
+        held = paired(turns)
+        for query, response in held.pairs:
+            found.add(user, query, response, number, line.time, line.kind)
+        found.drop(UNANSWERED, number, held.unanswered)
+        found.drop(UNASKED, number, held.unasked)
+    return found.result("those that the lines name as `user`, or the one named for the file")
+
+
+def _text(message: _Message) -> str | None:
+    if message.content is None or isinstance(message.content, str):
+        return message.content
+    texts = [part.get("text") for part in message.content if part.get("type") == "text"]
+    if len(texts) != len(message.content):
+        return None
+    return "".join(text for text in texts if isinstance(text, str))

@@ -1,0 +1,71 @@
+"""AmazonQA: pairs of people where the file names them, else of products."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from app.errors import InvalidImportError, InvalidJsonError
+from app.importers.result import UNANSWERED, UNREAD_TIME
+from tests.app.importers.files import dropped, fixture, imported, pairs, times
+
+
+def test_where_nobody_is_named_a_product_is_the_user_and_its_text_the_profile() -> None:
+    result = imported("amazonqa", fixture("amazonqa.jsonl"))
+    assert pairs(result) == {
+        "amazon-B00LAMP": [
+            ("Does it dim?", "In three steps."),
+            ("Does it dim?", "Not really."),
+            ("Is the cord long?", "A metre."),
+        ]
+    }
+    assert result.users[0].profile == "A desk lamp"
+    assert result.users_are == "products (asin), for nobody is named"
+    assert dropped(result) == {UNANSWERED: (1, (2,)), "review, which answers no question": (3, (1, 3))}
+
+
+def test_where_answerers_are_named_each_is_a_user_with_their_answers_in_time_order() -> None:
+    result = imported("amazonqa", fixture("amazonqa_people.json"))
+    assert pairs(result) == {
+        "amazon-HELPER": [("Steel inside?", "Only the floor of it."), ("What's the bulb?", "An E14.")],
+        "amazon-OTHER": [("Steel inside?", "Yes")],
+    }
+    assert times(result, "amazon-HELPER") == ["2014-01-03T00:00:00+00:00", "2014-01-05T00:00:00+00:00"]
+    assert result.users_are == "people who answered (answererID)"
+    assert dropped(result) == {"answer that says not whose it is": (1, (1,)), UNREAD_TIME: (1, (2,))}
+
+
+def test_where_only_askers_are_named_they_are_the_users() -> None:
+    line = {"asin": "B", "askerID": "Q", "questionText": "q?", "title": "A lamp", "answers": ["r."]}
+    result = imported("amazonqa", json.dumps(line))
+    assert pairs(result) == {"amazon-Q": [("q?", "r.")]}
+    assert result.users_are == "people who asked (askerID)"
+    assert result.users[0].profile is None
+    assert dropped(result) == {"text of a product, where users are people": (1, (1,))}
+
+
+def test_a_line_may_be_one_question_with_its_one_answer() -> None:
+    line = {"asin": "B", "question": "q?", "answer": "r.", "unixTime": 1400000000, "answerTime": "May 13, 2014"}
+    result = imported("amazonqa", json.dumps(line))
+    assert pairs(result) == {"amazon-B": [("q?", "r.")]}
+    assert times(result, "amazon-B") == ["2014-05-13T16:53:20+00:00"]
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "said"),
+    [
+        ("oops", InvalidJsonError, "line 1: the text is not JSON"),
+        ("{'asin': open('x')}", InvalidImportError, "line 1 is neither JSON nor a Python dict of plain values"),
+        ("{'asin': " + "[" * 5000, InvalidImportError, "line 1 is neither"),
+        ("[]", InvalidImportError, "line 1 is not an object"),
+        ('{"questionText": "q"}', InvalidImportError, "line 1 has no `asin`"),
+        ('{"asin": "B"}', InvalidImportError, "line 1 has no `questionText`"),
+        ('{"asin": "B", "questionText": 3}', InvalidImportError, "line 1: `questionText` is not a text"),
+        ('{"asin": "B", "questionText": "q", "answers": "r"}', InvalidImportError, "line 1: `answers` is not a list"),
+        ('{"asin": "B", "questionText": "q", "answers": [3]}', InvalidImportError, "line 1: `answers` holds"),
+    ],
+)
+def test_a_line_of_another_form_is_named(line: str, kind: type[Exception], said: str) -> None:
+    with pytest.raises(kind, match=said):
+        imported("amazonqa", line)
