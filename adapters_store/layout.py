@@ -1,7 +1,6 @@
 """Where things lie in the store: every path is built here, from digests and checked ids only.
 
     <tenant>/<user digest>/<version id>/             a published version: PEFT's two files and stack.json
-    <tenant>/<user digest>/trials/<job>/<trial>/     a trained trial that waits for its job to publish
 
 A user id is never part of a path, only its digest. Knows no files and no tensors.
 """
@@ -19,15 +18,10 @@ CONFIG_FILE = "adapter_config.json"
 RECORD_FILE = "stack.json"
 """The record seals a folder: it is written last and removed first, and a folder without it is no adapter."""
 
-TRIALS = "trials"
-
 # Lower case only, so that two tenants stay apart on file systems that fold case; digests start with "t_".
 _SAFE_TENANT = re.compile(r"(?!t_)[a-z0-9][a-z0-9_-]{0,63}")
-_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_TRIAL_NAME = re.compile(r"([0-9]{1,9})-[0-9a-f]{32}")
 _USER_FOLDER = r"[a-z0-9][a-z0-9_-]{0,63}/[0-9a-f]{32}"
 _VERSION_PATH = re.compile(rf"{_USER_FOLDER}/v_[0-9a-f]{{32}}")
-_TRIAL_PATH = re.compile(rf"{_USER_FOLDER}/{TRIALS}/{_JOB_ID.pattern}/{_TRIAL_NAME.pattern}")
 
 
 def user_digest(tenant: str, user_id: str) -> str:
@@ -45,46 +39,15 @@ def version_path(tenant: str, user_id: str, version_id: str) -> str:
     return checked_version_path(f"{user_folder(tenant, user_id)}/{version_id}")
 
 
-def trials_folder(tenant: str, user_id: str, job_id: str) -> str:
-    """The folder of a job's trials.
-
-    Raises:
-        ValueError: the job id is no plain word, so it cannot have come from the jobs table.
-    """
-    if not _JOB_ID.fullmatch(job_id):
-        raise ValueError(f"{job_id!r} is no job id")
-    return f"{user_folder(tenant, user_id)}/{TRIALS}/{job_id}"
-
-
-def trial_name(number: int, content: str) -> str:
-    """A trial's folder. It carries its content's digest: a worker that lost its lease cannot overwrite another's."""
-    return f"{number}-{content}"
-
-
-def trial_number(name: str) -> int | None:
-    """The number in a trial's folder name, None for any other name."""
-    match = _TRIAL_NAME.fullmatch(name)
-    return int(match.group(1)) if match else None
-
-
 def checked_version_path(path: str) -> str:
     """`path`, if a version can lie there.
 
     Raises:
         AdapterNotFoundError: it is not `<tenant>/<user digest>/<version id>`.
     """
-    return _checked(path, _VERSION_PATH, "version")
-
-
-def checked_trial_path(path: str) -> str:
-    """`path`, if a trial can lie there; AdapterNotFoundError otherwise."""
-    return _checked(path, _TRIAL_PATH, "trial")
-
-
-def _checked(path: str, pattern: re.Pattern[str], kind: str) -> str:
-    if not pattern.fullmatch(path):
+    if not _VERSION_PATH.fullmatch(path):
         raise AdapterNotFoundError(
-            f"{path!r} is no path of a {kind} in the adapter store. Use the one it was saved as."
+            f"{path!r} is no path of a version in the adapter store. Use the one it was saved as."
         )
     return path
 

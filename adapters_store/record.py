@@ -77,11 +77,6 @@ def version_record(
     return sealed(body)
 
 
-def trial_record(files: Mapping[str, bytes], configuration: Configuration, content: str) -> bytes:
-    """The stack.json of a trial: enough to verify it. The rest is in the trials table."""
-    return sealed(_body(files, configuration, content))
-
-
 def read_record(data: bytes) -> dict[str, Any]:
     """The content of a stack.json whose seal is whole.
 

@@ -1,6 +1,6 @@
 """The adapter store: publish, verify, load, export and erase users' stacks.
 
-Versions are immutable and named by their content; trials wait here until their job publishes. Nothing is loaded that
+Versions are immutable and named by their content. Nothing is loaded that
 is not byte for byte what was written, and nothing onto another base. Must not know HTTP, the database or Celery: which
 version is active is the database's to say. Torch is loaded only where tensors are read or written, so that the API and
 the CLI may import this.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from engine.stack import Stack
 
 _VERSION_FILES = (CONFIG_FILE, WEIGHTS_FILE)
-_TRIAL_FILES = (WEIGHTS_FILE,)
 _LOST = "It cannot be used: activate another version of this user, or personalise again."
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 """The same version always exports the same bytes, so the zip carries no time of its own."""
@@ -137,53 +136,19 @@ class AdapterStore:
                 archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), data)
         return buffer.getvalue()
 
-    def save_trial(self, tenant: str, user_id: str, job_id: str, number: int, stack: Stack) -> str:
-        """Keep a trial's trained stack until its job publishes, and return its path. Raises as `publish` does."""
-        from adapters_store import peft_format
-
-        peft_format.check_publishable(stack)
-        files = {WEIGHTS_FILE: peft_format.weights_to_bytes(stack)}
-        content = record.content_digest(files[WEIGHTS_FILE], stack.configuration, "")
-        folder = layout.trials_folder(tenant, user_id, job_id)
-        path = layout.checked_trial_path(f"{folder}/{layout.trial_name(number, content)}")
-        sealed = record.trial_record(files, stack.configuration, content)
-        self._put(path, files | {RECORD_FILE: sealed}, self._verified_trial)
-        return path
-
-    def load_trial(self, path: str, base: Target) -> Stack:
-        """The stack of a trial, verified, on the CPU. Raises as `load` does."""
-        found, files = self._verified_trial(path)
-        return _stack_from(found, files, base, path)
-
-    def drop_trials(self, tenant: str, user_id: str, job_id: str, numbers: Collection[int] | None = None) -> None:
-        """Remove a job's trials with these numbers, or all of them."""
-        folder = layout.trials_folder(tenant, user_id, job_id)
-        if numbers is None:
-            self._folders.remove(folder)
-            return
-        for name in self._folders.names(folder):
-            if layout.trial_number(name) in numbers:
-                self._folders.remove(f"{folder}/{name}")
-
-    def jobs_with_trials(self, tenant: str, user_id: str) -> list[str]:
-        """Ids of the user's jobs of which trials are kept."""
-        return self._folders.names(f"{layout.user_folder(tenant, user_id)}/{layout.TRIALS}")
-
     def erase_version(self, path: str) -> None:
         """Remove a version. It is no error if it is gone already."""
         self._folders.remove(layout.checked_version_path(path))
 
     def erase_user(self, tenant: str, user_id: str) -> int:
-        """Remove everything kept of a user, versions and trials, and return how many stacks that were.
+        """Remove everything kept of a user, and return how many versions that were.
 
         If this fails halfway, no version looks whole that is not; call it again to remove the rest.
         """
         user = layout.user_folder(tenant, user_id)
-        trials = f"{user}/{layout.TRIALS}"
-        stacks = sum(name.startswith("v_") for name in self._folders.names(user))
-        stacks += sum(len(self._folders.names(f"{trials}/{job}")) for job in self._folders.names(trials))
+        versions = sum(name.startswith("v_") for name in self._folders.names(user))
         self._folders.remove(user)
-        return stacks
+        return versions
 
     def _put(self, path: str, files: Mapping[str, bytes], verify: Callable[[str], object]) -> None:
         if _is_whole(path, verify):
@@ -198,15 +163,11 @@ class AdapterStore:
 
     def _verified_version(self, path: str) -> tuple[dict[str, Any], dict[str, bytes]]:
         layout.checked_version_path(path)
-        return self._verified(path, _content_of_version(path), _VERSION_FILES)
+        return self._verified(path, _content_of_version(path))
 
-    def _verified_trial(self, path: str) -> tuple[dict[str, Any], dict[str, bytes]]:
-        layout.checked_trial_path(path)
-        return self._verified(path, path.rpartition("-")[2], _TRIAL_FILES)
-
-    def _verified(self, path: str, content: str, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    def _verified(self, path: str, content: str) -> tuple[dict[str, Any], dict[str, bytes]]:
         found = self._record(path, content)
-        files = {name: self._read(f"{path}/{name}", path) for name in names}
+        files = {name: self._read(f"{path}/{name}", path) for name in _VERSION_FILES}
         with _explained(path):
             record.check_files(found, files)
         return found, files

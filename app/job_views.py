@@ -40,7 +40,7 @@ def full(session: Session, job: Job) -> JobOut:
 def trial_out(trial: Trial) -> TrialOut:
     return TrialOut(
         **trial.model_dump(include=set(TrialOut.model_fields) - {"error", "stopped_after"}),
-        stopped_after=len((trial.scores or {})["curve"]) if trial.state == TrialState.stopped else None,
+        stopped_after=len((trial.scores or {})["passes"]) if trial.state == TrialState.stopped else None,
         error=JobError.model_validate(trial.error) if trial.error else None,
     )
 

@@ -51,11 +51,11 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="largest request body, bytes")
 
     # Training of a trial (MiLP, section 3.4); a job's options can override
-    learning_rate: float = Field(2e-3, gt=0, description="AdamW step size; the paper's is 5e-4, see README")
+    learning_rate: float = Field(4e-3, gt=0, description="AdamW step size; the paper's is 5e-4, see evaluation/README.md")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW decoupled weight decay")
     warmup_fraction: float = Field(0.1, ge=0, le=1, description="share of the steps with rising learning rate")
     batch_size: int = Field(8, ge=1, description="samples per optimiser step")
-    epochs: int = Field(3, ge=1, description="passes over the train part")
+    epochs: int = Field(4, ge=1, description="most passes over the train part; a search chooses how many of them")
     max_gradient_norm: float = Field(1.0, gt=0, description="gradient clipping, per candidate")
     max_sequence_tokens: int = Field(512, ge=32, description="prompt and response together, tokens; longer is cut")
     max_total_rank: int = Field(0, ge=0, description="largest n*r searched; 0: min(512, hidden size / 2)")

@@ -94,6 +94,7 @@ class Job(SQLModel, table=True):
     split: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     """Sample ids in `train`, `validation`, `test`, fixed by the first plan step; `stop_reason` by the last."""
     trials_planned: int = 0
+    passes: int | None = Field(default=None, description="over the train part, once the search has chosen how many")
     seconds_left: float | None = None
     report: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     """What publishing found: test scores per method, the gate's decision, why the winner won."""
@@ -165,11 +166,10 @@ class Trial(SQLModel, table=True):
     rouge_l: float | None = Field(default=None, description="ROUGE-L F, 0 to 100, validation mean")
     rouge_l_se: float | None = None
     scores: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
-    """Per-sample validation scores: `{"loss": [...], "rouge_l": [...]}`, in the split's order, and the `curve`: mean
-    loss after each pass. Of a trial that was stopped, the `curve` and the `forecast` of its scores."""
+    """`passes`: after each pass the scores of the validation samples, `{"loss": [...], "rouge_l": [...]}`, in the
+    split's order. Of a trial that was stopped, also the `forecast` of its scores."""
     parameters: int | None = Field(default=None, sa_column=Column(BigInteger))
     seconds: float | None = None
-    artifact: str | None = Field(default=None, max_length=512, description="where the trained stack waits in the store")
     error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     finished_at: datetime | None = None
 

@@ -15,7 +15,7 @@ from engine.lanes import spread
 from engine.losses import encode_samples, example_losses
 from engine.lower_layers import LowerLayers
 from engine.metrics import persona_f1, persona_words, rouge_1, rouge_l
-from engine.prompts import Message, Prompting, query_alone
+from engine.prompts import Prompting, query_alone
 from engine.stack import Stack
 
 
@@ -36,6 +36,53 @@ class Evaluation:
     responses: list[str]
 
 
+class Examination:
+    """Held-out samples, laid out once for all stacks that are scored on them. Threads may share it.
+
+    Args:
+        train: the train part of the history; with `profile` it gives the words of Persona F1.
+        prompt: how queries are put.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        samples: Sequence[Sample],
+        *,
+        train: Sequence[Sample],
+        profile: str,
+        max_new_tokens: int,
+        max_sequence_tokens: int,
+        prompt: Prompting = query_alone,
+    ) -> None:
+        self._base = base
+        self._references = [sample.response for sample in samples]
+        self._max_new_tokens = max_new_tokens
+        room = base.context_length - max_new_tokens
+        self._prompts = [base.format.prompt_ids(prompt(sample), room, cut=True) for sample in samples]
+        self._lower = LowerLayers(base, encode_samples(base, samples, max_sequence_tokens, prompt))
+        self._persona = persona_words([profile, *(text for s in train for text in (s.query, s.response))])
+
+    def score(
+        self, stacks: Sequence[Stack | None], should_stop: Callable[[], bool] = lambda: False
+    ) -> list[Evaluation]:
+        """Score every stack (None is the base), answering with all of them side by side.
+
+        Raises:
+            TrainingStoppedError: `should_stop` said so.
+        """
+        base = self._base
+        placed = [None if stack is None else stack.to(device=base.device, dtype=base.dtype) for stack in stacks]
+        losses = [_losses(base, stack, self._lower, should_stop) for stack in placed]
+        rows = [[Row(prompt, stack, self._max_new_tokens) for prompt in self._prompts] for stack in placed]
+        generate(base, [row for of_stack in rows for row in of_stack], should_stop=should_stop)
+        responses = [[base.format.decode(row.tokens) for row in of_stack] for of_stack in rows]
+        return [
+            _scored(loss, self._references, answers, self._persona)
+            for loss, answers in zip(losses, responses, strict=True)
+        ]
+
+
 def evaluate_stacks(
     base: Base,
     stacks: Sequence[Stack | None],
@@ -48,26 +95,21 @@ def evaluate_stacks(
     prompt: Prompting = query_alone,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[Evaluation]:
-    """Score every stack (None is the base) on the same samples.
-
-    Args:
-        train: the train part of the history; with `profile` it gives the words of Persona F1.
-        prompt: how queries are put.
+    """Score every stack (None is the base) on the same samples; see `Examination`.
 
     Raises:
         TrainingStoppedError: `should_stop` said so.
     """
-    prompts = [prompt(sample) for sample in samples]
-    lower = LowerLayers(base, encode_samples(base, samples, max_sequence_tokens, prompt))
-    persona = persona_words([profile, *(text for s in train for text in (s.query, s.response))])
-
-    def work(group: Sequence[Stack | None], should_stop: Callable[[], bool]) -> list[Evaluation]:
-        placed = [None if stack is None else stack.to(device=base.device, dtype=base.dtype) for stack in group]
-        losses = [_losses(base, stack, lower, should_stop) for stack in placed]
-        responses = _responses(base, placed, prompts, max_new_tokens, should_stop)
-        return [_score(loss, answers, samples, persona) for loss, answers in zip(losses, responses, strict=True)]
-
-    return spread(base, stacks, work, should_stop)
+    examination = Examination(
+        base,
+        samples,
+        train=train,
+        profile=profile,
+        max_new_tokens=max_new_tokens,
+        max_sequence_tokens=max_sequence_tokens,
+        prompt=prompt,
+    )
+    return spread(base, stacks, examination.score, should_stop)
 
 
 def _losses(base: Base, stack: Stack | None, lower: LowerLayers, should_stop: Callable[[], bool]) -> list[float]:
@@ -76,23 +118,7 @@ def _losses(base: Base, stack: Stack | None, lower: LowerLayers, should_stop: Ca
     return example_losses(base, stack.a, stack.b, lower, stack.configuration.active_layers[0], should_stop)
 
 
-def _responses(
-    base: Base,
-    stacks: Sequence[Stack | None],
-    prompts: Sequence[Sequence[Message]],
-    max_new_tokens: int,
-    should_stop: Callable[[], bool],
-) -> list[list[str]]:
-    """Greedy response to each prompt by each stack: stacks x prompts."""
-    room = base.context_length - max_new_tokens
-    ids = [base.format.prompt_ids(messages, room, cut=True) for messages in prompts]
-    rows = [[Row(prompt, stack, max_new_tokens) for prompt in ids] for stack in stacks]
-    generate(base, [row for of_stack in rows for row in of_stack], should_stop=should_stop)
-    return [[base.format.decode(row.tokens) for row in of_stack] for of_stack in rows]
-
-
-def _score(loss: list[float], responses: list[str], samples: Sequence[Sample], persona: frozenset[str]) -> Evaluation:
-    references = [s.response for s in samples]
+def _scored(loss: list[float], references: Sequence[str], responses: list[str], persona: frozenset[str]) -> Evaluation:
     return Evaluation(
         loss=loss,
         rouge_1=[rouge_1(r, a) for r, a in zip(references, responses, strict=True)],

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from engine.base import Base
 from engine.configuration import Configuration
+from engine.evaluation import Evaluation
 from engine.stack import Stack, active_projections
 
 
@@ -54,7 +55,7 @@ class TrainedCandidate:
     Args:
         stack: None if it diverged; then `error` says how.
         losses: training loss of each step, nats a token.
-        curve: validation losses after each pass, one per sample; empty where none were measured.
+        curve: scores on validation after each pass; empty where none were measured.
         complete: whether it trained all its passes.
     """
 
@@ -63,7 +64,7 @@ class TrainedCandidate:
     losses: list[float]
     steps: int
     seconds: float
-    curve: list[list[float]] = field(default_factory=list)
+    curve: list[Evaluation] = field(default_factory=list)
     complete: bool = True
     error: str | None = None
 
@@ -74,21 +75,30 @@ class Learner:
     Args:
         examples: how many there are to learn from; batches are drawn from their indices.
         order_seed: draws the batches.
+        passes: after which it ends; None: all the settings' epochs.
     """
 
     def __init__(
-        self, base: Base, candidate: Candidate, settings: TrainingSettings, examples: int, order_seed: int
+        self,
+        base: Base,
+        candidate: Candidate,
+        settings: TrainingSettings,
+        examples: int,
+        order_seed: int,
+        passes: int | None = None,
     ) -> None:
         self.candidate = candidate
         self.losses: list[float] = []
-        self.curve: list[list[float]] = []
+        self.curve: list[Evaluation] = []
         self.error: str | None = None
         self._settings = settings
         self._stopped = False
         self.a, self.b = _initial_parameters(base, candidate)
         self.first_layer = min(candidate.configuration.active_layers, default=0)
-        self._steps = settings.steps(examples) if self.a else 0
+        # The warm-up is that of the whole course, so that one who ends early is where the others were then.
+        self._warmup = max(1, round(settings.warmup_fraction * settings.steps(examples)))
         self._pass = settings.steps_a_pass(examples)
+        self._steps = min(passes or settings.epochs, settings.epochs) * self._pass if self.a else 0
         self._batches = _batches(examples, settings, order_seed) if self.a else []
         self._optimizer = (
             torch.optim.AdamW(
@@ -129,9 +139,8 @@ class Learner:
         """Clip the gradients and take the step."""
         if self._optimizer is None:
             return
-        warmup = max(1, round(self._settings.warmup_fraction * self._steps))
         for group in self._optimizer.param_groups:
-            group["lr"] = self._settings.learning_rate * min(1.0, len(self.losses) / warmup)
+            group["lr"] = self._settings.learning_rate * min(1.0, len(self.losses) / self._warmup)
         torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.max_gradient_norm)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -140,15 +149,19 @@ class Learner:
         """Train no further; what was learned so far stays."""
         self._stopped = True
 
-    def result(self, dtype: torch.dtype, seconds: float) -> TrainedCandidate:
-        """What became of the candidate. Kept in the precision it was computed with: that is what validation saw."""
+    def stack(self, dtype: torch.dtype) -> Stack | None:
+        """What was learned so far, in the precision that it is computed with; None if it diverged."""
         if self.error is None and not all(bool(torch.isfinite(p).all()) for p in self._parameters):
             self._give_up()
-        stack = None
-        if self.error is None:
-            a = {name: t.detach().to(dtype) for name, t in self.a.items()}
-            b = {name: t.detach().to(dtype) for name, t in self.b.items()}
-            stack = Stack(self.candidate.configuration, a, b)
+        if self.error is not None:
+            return None
+        a = {name: t.detach().to(dtype) for name, t in self.a.items()}
+        b = {name: t.detach().to(dtype) for name, t in self.b.items()}
+        return Stack(self.candidate.configuration, a, b)
+
+    def result(self, dtype: torch.dtype, seconds: float) -> TrainedCandidate:
+        """What became of the candidate."""
+        stack = self.stack(dtype)
         steps, complete = len(self.losses), not self._stopped
         return TrainedCandidate(
             self.candidate.key, stack, self.losses, steps, seconds, self.curve, complete, self.error

@@ -18,19 +18,20 @@ import torch
 from engine.base import Base
 from engine.batches import Batch
 from engine.errors import TrainingStoppedError
+from engine.evaluation import Evaluation, Examination
 from engine.grouped import Route
 from engine.history import Sample, profile_samples
 from engine.lanes import spread
 from engine.learner import Candidate, Learner, TrainedCandidate, TrainingSettings
-from engine.losses import encode_samples, example_losses, response_losses
+from engine.losses import encode_samples, response_losses
 from engine.lower_layers import LowerLayers
 from engine.prompts import Prompting, query_alone
 from engine.stack import parameter_count
 
 __all__ = ["Candidate", "Course", "TrainedCandidate", "TrainingSettings", "train_candidates", "train_group"]
 
-GoOn = Callable[[Candidate, Sequence[Sequence[float]]], bool]
-"""Whether a candidate goes on, given its validation losses after each pass so far, one per sample."""
+GoOn = Callable[[Candidate, Sequence[Evaluation]], bool]
+"""Whether a candidate goes on, given its scores on validation after each pass so far."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,18 @@ class Course:
     Args:
         train: the train part of the user's history; facts of `profile` are learned with it.
         order_seed: draws the batches; the same for all trials of a job.
-        validation: samples on which each candidate's loss is measured after every pass; none: it is not measured.
-        go_on: asked after every pass but the last, where there are validation samples.
-        prompt: how queries are put, in training and validation alike.
+        passes: after which each candidate ends; None: all the settings' epochs.
+        validation: on which each candidate is scored after every pass; None: it is not.
+        go_on: asked after every pass but the last, where there is a validation.
+        prompt: how queries are put.
     """
 
     train: Sequence[Sample]
     settings: TrainingSettings
     profile: str = ""
     order_seed: int = 0
-    validation: Sequence[Sample] = ()
+    passes: int | None = None
+    validation: Examination | None = None
     go_on: GoOn = lambda _candidate, _losses: True
     prompt: Prompting = query_alone
 
@@ -60,17 +63,19 @@ class _Material:
 
     course: Course
     train: LowerLayers
-    validation: LowerLayers
 
     @classmethod
     def of(cls, base: Base, course: Course) -> _Material:
         longest = course.settings.max_sequence_tokens
         samples = [*profile_samples(course.profile), *course.train]
-        return cls(
-            course,
-            LowerLayers(base, encode_samples(base, samples, longest, course.prompt)),
-            LowerLayers(base, encode_samples(base, course.validation, longest, course.prompt)),
-        )
+        return cls(course, LowerLayers(base, encode_samples(base, samples, longest, course.prompt)))
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of a candidate that goes to the end."""
+        course = self.course
+        passes = min(course.passes or course.settings.epochs, course.settings.epochs)
+        return passes * course.settings.steps_a_pass(len(self.train.examples))
 
 
 def train_candidates(
@@ -94,8 +99,7 @@ def train_candidates(
         TrainingStoppedError: `should_stop` said so; nothing is returned.
     """
     material = _Material.of(base, course)
-    steps = course.settings.steps(len(material.train.examples))
-    progress = _Progress(steps * sum(not candidate.configuration.is_base for candidate in candidates), on_step)
+    progress = _Progress(material.steps * sum(not candidate.configuration.is_base for candidate in candidates), on_step)
 
     def work(group: Sequence[Candidate], should_stop: Callable[[], bool]) -> list[TrainedCandidate]:
         return _Group(base, material, should_stop, progress).train(group, places=len(group))
@@ -116,8 +120,7 @@ def train_group(
 ) -> list[TrainedCandidate]:
     """Train candidates in one batch: one forward and backward of the base over at most `places` of them at a time."""
     material = _Material.of(base, course)
-    steps = course.settings.steps(len(material.train.examples))
-    group = _Group(base, material, lambda: False, _Progress(steps * len(candidates), on_step))
+    group = _Group(base, material, lambda: False, _Progress(material.steps * len(candidates), on_step))
     return group.train(candidates, places)
 
 
@@ -161,7 +164,9 @@ class _Group:
         """Every candidate to its end; one that stops early leaves its place to the next that waits."""
         began = time.perf_counter()
         course, examples = self._material.course, self._material.train.examples
-        learners = [Learner(self._base, c, course.settings, len(examples), course.order_seed) for c in candidates]
+        learners = [
+            Learner(self._base, c, course.settings, len(examples), course.order_seed, course.passes) for c in candidates
+        ]
         waiting = deque(learner for learner in learners if not learner.done)
         running: list[Learner] = []
         while waiting or running:
@@ -171,8 +176,7 @@ class _Group:
                 running.append(waiting.popleft())
             self._step(running)
             self._progress.add(len(running))
-            for learner in [learner for learner in running if learner.at_end_of_pass and learner.error is None]:
-                self._judge(learner)
+            self._judge([learner for learner in running if learner.at_end_of_pass])
             running = [learner for learner in running if not learner.done]
         seconds = (time.perf_counter() - began) / max(1, len(learners))
         return [learner.result(self._base.dtype, seconds) for learner in learners]
@@ -195,14 +199,15 @@ class _Group:
             if is_healthy:
                 learner.update()
 
-    def _judge(self, learner: Learner) -> None:
-        """Measure the validation loss after a pass, and ask whether the learner goes on."""
-        if not self._material.validation.examples:
+    def _judge(self, learners: Sequence[Learner]) -> None:
+        """Score those that ended a pass on validation, all together, and ask of each whether it goes on."""
+        course = self._material.course
+        if course.validation is None:
             return
-        lower, layer = self._material.validation, learner.first_layer
-        learner.curve.append(
-            example_losses(self._base, learner.a, learner.b, lower, layer, should_stop=self._should_stop)
-        )
-        if not learner.done and not self._material.course.go_on(learner.candidate, learner.curve):
-            self._progress.add(learner.steps_left)
-            learner.stop()
+        stacks = {learner: stack for learner in learners if (stack := learner.stack(self._base.dtype)) is not None}
+        scores = course.validation.score(list(stacks.values()), self._should_stop)
+        for learner, scored in zip(stacks, scores, strict=True):
+            learner.curve.append(scored)
+            if not learner.done and not course.go_on(learner.candidate, learner.curve):
+                self._progress.add(learner.steps_left)
+                learner.stop()

@@ -62,4 +62,4 @@ def _person(name: str, history: History) -> Person | None:
         samples.setdefault(sample_digest(sample.query, sample.response), sample)
     if len(samples) < MIN_SAMPLES:
         return None
-    return Person(name, history.user_id, history.profile, split_in_time(list(samples.values())))
+    return Person(name, history.user_id, history.profile or "", split_in_time(list(samples.values())))

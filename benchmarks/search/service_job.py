@@ -75,5 +75,5 @@ def _outcome(database: Database, job: Job, seconds: float) -> ServiceJob:
     by_step: dict[int, list[Trial]] = {}
     for trial in tried:
         by_step.setdefault(trial.step_id, []).append(trial)
-    stopped = [len((trial.scores or {})["curve"]) for trial in tried if trial.state == TrialState.stopped]
+    stopped = [len((trial.scores or {})["passes"]) for trial in tried if trial.state == TrialState.stopped]
     return ServiceJob(seconds, [list(map(configuration_of, batch)) for batch in by_step.values()], stopped)

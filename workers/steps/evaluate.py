@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from statistics import fmean
 from typing import Any
 
@@ -20,7 +20,7 @@ from app.repositories import events, steps
 from app.repositories import trials as trial_rows
 from app.tables import Job, Step, Trial, now
 from engine.evaluation import Evaluation
-from engine.metrics import mean_and_se
+from engine.history import Sample
 from engine.stack import parameter_count
 from engine.training import Candidate, Course, TrainedCandidate, TrainingSettings, train_candidates
 from workers.context import Context
@@ -29,7 +29,15 @@ from workers.steps.ahead import look, plan_when_due
 from workers.steps.history import JobHistory, load_history
 from workers.steps.measure import Measure, prompt_of
 from workers.steps.progress import Progress
-from workers.steps.trials import complete_of, configuration_of, in_state, observation_of, seconds_left, trial_event
+from workers.steps.trials import (
+    complete_of,
+    configuration_of,
+    in_state,
+    observation_of,
+    seconds_left,
+    show_after,
+    trial_event,
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,8 @@ class Evaluated:
             trial = by_number[result.number]
             for name, value in result.values.items():
                 setattr(trial, name, value)
+            if trial.state == TrialState.succeeded:
+                show_after(trial, job.passes)
             trial.finished_at, trial.seconds = now(), self.seconds_per_trial
             session.add(trial)
         everything = list(by_number.values())
@@ -67,7 +77,7 @@ class Evaluated:
         plan_when_due(session, job, everything, self.round + 1)
 
     def discard(self, context: Context, job: Job) -> None:
-        """Nothing of its own to remove: all trials of a job that is over are dropped together, by workers.leftovers."""
+        """A trial keeps nothing outside the database."""
 
 
 def evaluate(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]) -> Evaluated:
@@ -84,25 +94,24 @@ def evaluate(context: Context, job: Job, step: Step, should_stop: Callable[[], b
         everything = trial_rows.trials_of(session, job.tenant_id, job.id)
         before = [s for s in steps.of_kind(session, job, StepKind.evaluate) if s.round < step.round]
         history = load_history(session, job)
-    rule = _stopping_rule(options, before, everything)
+    # Trials of the initial design make every pass: from them it is learned how many the others need.
+    passes = None if step.round == 0 else job.passes
+    rule = _stopping_rule(options, before, everything, passes)
+    measure = Measure(context, history, options, should_stop)
     began = time.perf_counter()
     trained = train_candidates(
         context.base,
         [Candidate(str(trial.number), configuration_of(trial), trial.seed) for trial in trials],
-        _course(context, options, history, rule),
+        _course(context, options, history, rule, passes, measure),
         should_stop=should_stop,
         on_step=Progress(context.database, job, step, trials, everything, options.parallel_steps),
     )
-    whole = [candidate for candidate in trained if candidate.error is None and candidate.complete]
-    measure = Measure(context, history, options, should_stop)
-    scores = measure.stacks([candidate.stack for candidate in whole], history.split.validation)
-    evaluation_of = {candidate.key: evaluation for candidate, evaluation in zip(whole, scores, strict=True)}
     results = [
         TrialResult(
             trial.number,
-            _stopped(context, candidate, rule)
-            if not candidate.complete
-            else _values(context, job, trial, candidate, evaluation_of.get(candidate.key)),
+            _values(measure.stacks([None], history.split.validation), 0)
+            if trial.origin == TrialOrigin.base
+            else _outcome(context, candidate, rule),
         )
         for trial, candidate in zip(trials, trained, strict=True)
     ]
@@ -110,7 +119,9 @@ def evaluate(context: Context, job: Job, step: Step, should_stop: Callable[[], b
     return Evaluated(step.round, results, seconds, options.parallel_steps)
 
 
-def _stopping_rule(options: ResolvedOptions, before: Sequence[Step], everything: Sequence[Trial]) -> StoppingRule:
+def _stopping_rule(
+    options: ResolvedOptions, before: Sequence[Step], everything: Sequence[Trial], passes: int | None
+) -> StoppingRule:
     """From the trials that the plan of this step knew, so that a replay stops the same ones.
 
     Args:
@@ -119,27 +130,37 @@ def _stopping_rule(options: ResolvedOptions, before: Sequence[Step], everything:
     outlook = look(before, everything, options.parallel_steps)
     settled = outlook.settled or {step.id for step in before}
     known = [trial for trial in in_state(everything, TrialState.succeeded) if trial.step_id in settled]
-    bases = [observation_of(trial) for trial in known if trial.origin == TrialOrigin.base]
-    complete = [complete_of(trial) for trial in known if trial.origin != TrialOrigin.base]
+    bases = [observation_of(trial, passes) for trial in known if trial.origin == TrialOrigin.base]
+    complete = [complete_of(trial, passes) for trial in known if trial.origin != TrialOrigin.base]
     return StoppingRule(complete, bases[0] if bases else None)
 
 
-def _course(context: Context, options: ResolvedOptions, history: JobHistory, rule: StoppingRule) -> Course:
+def _course(
+    context: Context,
+    options: ResolvedOptions,
+    history: JobHistory,
+    rule: StoppingRule,
+    passes: int | None,
+    measure: Measure,
+) -> Course:
     projections = context.base.projections
 
-    def go_on(candidate: Candidate, curve: Sequence[Sequence[float]]) -> bool:
+    def go_on(candidate: Candidate, curve: Sequence[Evaluation]) -> bool:
         size = parameter_count(projections, candidate.configuration)
-        return rule.goes_on([fmean(losses) for losses in curve], size)
+        return rule.goes_on([fmean(scores.loss) for scores in curve], size)
 
-    split, settings = history.split, training_settings(options)
+    course = course_of(history, options, history.split.train)
+    return replace(course, passes=passes, validation=measure.examination(history.split.validation), go_on=go_on)
+
+
+def course_of(history: JobHistory, options: ResolvedOptions, samples: Sequence[Sample]) -> Course:
+    """How stacks of a job learn these samples."""
     return Course(
-        split.train,
-        settings,
+        samples,
+        training_settings(options),
         # What the prompt says anyway is not learned as well.
         profile="" if options.with_memory else history.profile,
         order_seed=options.seed,
-        validation=split.validation,
-        go_on=go_on,
         prompt=prompt_of(history, options),
     )
 
@@ -149,44 +170,40 @@ def training_settings(options: ResolvedOptions) -> TrainingSettings:
     return TrainingSettings(**{f.name: getattr(options, f.name) for f in fields(TrainingSettings)})
 
 
-def _values(
-    context: Context, job: Job, trial: Trial, candidate: TrainedCandidate, evaluation: Evaluation | None
-) -> dict[str, Any]:
-    """The columns that say how a trial ended. A stack worth keeping goes to the store first."""
-    if evaluation is None or candidate.stack is None:
+def _outcome(context: Context, candidate: TrainedCandidate, rule: StoppingRule) -> dict[str, Any]:
+    """The columns that say how a trained trial ended."""
+    if candidate.stack is None:
         return _failed("training_diverged", f"{candidate.error}. A lower learning_rate helps.")
-    if not all(map(math.isfinite, evaluation.loss)):
+    if not candidate.complete:
+        return _stopped(context, candidate, rule)
+    return _values(candidate.curve, candidate.stack.parameters)
+
+
+def _values(curve: Sequence[Evaluation], parameters: int) -> dict[str, Any]:
+    """The columns of a trial that was scored after each of its passes."""
+    if not all(math.isfinite(loss) for scores in curve for loss in scores.loss):
         return _failed(
             "evaluation_diverged", "The loss on the validation samples is not finite. A lower learning_rate helps."
         )
-    (loss, loss_se), (rouge_l, rouge_l_se) = mean_and_se(evaluation.loss), mean_and_se(evaluation.rouge_l)
-    artifact = None
-    if not candidate.stack.configuration.is_base:
-        artifact = context.store.save_trial(job.tenant_id, job.user_id, job.id, trial.number, candidate.stack)
-    return {
-        "state": TrialState.succeeded,
-        "loss": loss,
-        "loss_se": loss_se,
-        "rouge_l": rouge_l,
-        "rouge_l_se": rouge_l_se,
-        "scores": {"loss": evaluation.loss, "rouge_l": evaluation.rouge_l, "curve": list(map(fmean, candidate.curve))},
-        "parameters": candidate.stack.parameters,
-        "artifact": artifact,
-    }
+    return {"state": TrialState.succeeded, "scores": {"passes": _told(curve)}, "parameters": parameters}
 
 
 def _stopped(context: Context, candidate: TrainedCandidate, rule: StoppingRule) -> dict[str, Any]:
     """The columns of a trial that could not win any more: what it would have scored is kept for the surrogate."""
     if candidate.stack is None:
-        return _failed("training_diverged", f"{candidate.error}. A lower learning_rate helps.")
-    losses = list(map(fmean, candidate.curve))
+        raise ValueError("a trial that diverged was not stopped")
+    losses = [fmean(scores.loss) for scores in candidate.curve]
     size = parameter_count(context.base.projections, candidate.stack.configuration)
     forecast = asdict(rule.forecast(losses, size))
     return {
         "state": TrialState.stopped,
-        "scores": {"curve": losses, "forecast": forecast},
+        "scores": {"passes": _told(candidate.curve), "forecast": forecast},
         "parameters": candidate.stack.parameters,
     }
+
+
+def _told(curve: Sequence[Evaluation]) -> list[dict[str, list[float]]]:
+    return [{"loss": scores.loss, "rouge_l": scores.rouge_l} for scores in curve]
 
 
 def _failed(code: str, detail: str) -> dict[str, Any]:

@@ -20,12 +20,12 @@ class JobHistory:
 
     Args:
         split: samples of train, validation and test, each in time order.
-        train_digests: digests of the train samples, kept with a published stack.
+        learned_digests: digests of the train and validation samples, kept with a published stack.
         profile: the user's profile facts; may be empty.
     """
 
     split: Split[Sample]
-    train_digests: list[str]
+    learned_digests: list[str]
     profile: str
 
     def memory_prompt(self, pairs: int) -> MemoryPrompt:
@@ -55,7 +55,7 @@ def load_history(session: Session, job: Job) -> JobHistory:
     train, validation, test = (_rows(session, job, parts[name]) for name in ("train", "validation", "test"))
     samples = Split(*(tuple(map(history.to_sample, rows)) for rows in (train, validation, test)))
     profile = users.get_user(session, job.tenant_id, job.user_id).profile
-    return JobHistory(samples, [row.digest for row in train], profile)
+    return JobHistory(samples, [row.digest for row in (*train, *validation)], profile)
 
 
 def _rows(session: Session, job: Job, ids: Sequence[int]) -> list[SampleRow]:

@@ -7,14 +7,22 @@ winners or gates.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypedDict
 
 from app.job_options import ResolvedOptions
-from engine.evaluation import Evaluation, evaluate_stacks
+from engine.evaluation import Evaluation, Examination, evaluate_stacks
 from engine.history import Sample
 from engine.prompts import Prompting, query_alone
 from engine.stack import Stack
 from workers.context import Context
 from workers.steps.history import JobHistory
+
+
+class _How(TypedDict):
+    train: Sequence[Sample]
+    profile: str
+    max_new_tokens: int
+    max_sequence_tokens: int
 
 
 def prompt_of(history: JobHistory, options: ResolvedOptions) -> Prompting:
@@ -51,6 +59,10 @@ class Measure:
             for stack in stacks
         ]
 
+    def examination(self, samples: Sequence[Sample]) -> Examination:
+        """What stacks in training are scored on."""
+        return Examination(self._context.base, samples, prompt=prompt_of(self._history, self._options), **self._how)
+
     def memory(self, samples: Sequence[Sample]) -> Evaluation:
         """Scores of the base with a memory prompt from the train part."""
         return self._evaluate([None], samples, self._history.memory_prompt(self._options.memory_pairs))[0]
@@ -59,13 +71,14 @@ class Measure:
         self, stacks: Sequence[Stack | None], samples: Sequence[Sample], prompt: Prompting
     ) -> list[Evaluation]:
         return evaluate_stacks(
-            self._context.base,
-            stacks,
-            samples,
-            train=self._history.split.train,
-            profile=self._history.profile,
-            max_new_tokens=self._options.max_new_tokens,
-            max_sequence_tokens=self._options.max_sequence_tokens,
-            prompt=prompt,
-            should_stop=self._should_stop,
+            self._context.base, stacks, samples, prompt=prompt, should_stop=self._should_stop, **self._how
         )
+
+    @property
+    def _how(self) -> _How:
+        return {
+            "train": self._history.split.train,
+            "profile": self._history.profile,
+            "max_new_tokens": self._options.max_new_tokens,
+            "max_sequence_tokens": self._options.max_sequence_tokens,
+        }

@@ -1,4 +1,4 @@
-"""The publish step: choose the winner, ask the gate, measure on the test part, keep the winner as a version.
+"""The publish step: choose the winner, ask the gate, train it anew, measure on the test part, keep it as a version.
 
 The only step that looks at the test part, and only to report on it: what it scores there decides nothing.
 """
@@ -6,7 +6,7 @@ The only step that looks at the test part, and only to report on it: what it sco
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlmodel import Session
@@ -20,12 +20,15 @@ from app.repositories import trials as trial_rows
 from app.tables import Job, Step, Trial, Version
 from engine.history import Sample
 from engine.stack import Stack
+from engine.training import Candidate, train_candidates
 from workers.context import Context
+from workers.failures import StepFailedError
 from workers.search.gate import GateDecision, decide
+from workers.steps.evaluate import course_of
 from workers.steps.history import JobHistory, load_history
 from workers.steps.measure import Measure
 from workers.steps.report import Finalists, build_report, choose_finalists, with_intervals
-from workers.steps.trials import in_state
+from workers.steps.trials import configuration_of, in_state, observation_of, passes_for, scores_after
 
 
 @dataclass(frozen=True)
@@ -70,45 +73,77 @@ def publish(context: Context, job: Job, step: Step, should_stop: Callable[[], bo
     with context.database.read() as session:
         finished = in_state(trial_rows.trials_of(session, job.tenant_id, job.id), TrialState.succeeded)
         history = load_history(session, job)
-    finalists = choose_finalists(finished)
+    passes = passes_for(job, finished)
+    finalists = choose_finalists(finished, passes)
     measure = Measure(context, history, options, should_stop)
-    decision = None if finalists.base_won else _ask_gate(measure, finalists, history, options)
+    decision = None if finalists.base_won else _ask_gate(measure, finalists, passes, history, options)
     activated = decision is not None and (
         options.activate == "always" or (options.activate == "gate" and decision.passed)
     )
-    stacks = {trial.number: _load(context, trial) for trial in (finalists.winner, finalists.default) if trial}
+    stacks = _train_anew(context, history, options, finalists, passes, should_stop)
     test = _test_scores(measure, finalists, stacks, history.split.test)
     split = history.split
     samples = {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)}
     stop_reason = str((job.split or {}).get("stop_reason", ""))
-    report = build_report(finalists, decision, options.gate_confidence, activated, stop_reason, test, samples)
-    stack = stacks[finalists.winner.number]
+    report = build_report(finalists, passes, decision, options.gate_confidence, activated, stop_reason, test, samples)
+    stack = stacks.get(finalists.winner.number)
     if decision is None or stack is None:
         return Publication(report, None)
     return Publication(report, _keep(context, job, history, options, finalists.winner, stack, report))
 
 
-def _ask_gate(measure: Measure, finalists: Finalists, history: JobHistory, options: ResolvedOptions) -> GateDecision:
+def _ask_gate(
+    measure: Measure, finalists: Finalists, passes: int | None, history: JobHistory, options: ResolvedOptions
+) -> GateDecision:
     memory = measure.memory(history.split.validation)
-    winner, base = ((trial.scores or {})["rouge_l"] for trial in (finalists.winner, finalists.base))
+    winner, base = (scores_after(trial, passes)["rouge_l"] for trial in (finalists.winner, finalists.base))
     return decide(winner, base, memory.rouge_l, options.gate_confidence)
 
 
-def _load(context: Context, trial: Trial) -> Stack | None:
-    """The trained stack of a trial; None for the base."""
-    return context.store.load_trial(trial.artifact, context.base) if trial.artifact else None
+def _train_anew(
+    context: Context,
+    history: JobHistory,
+    options: ResolvedOptions,
+    finalists: Finalists,
+    passes: int | None,
+    should_stop: Callable[[], bool],
+) -> dict[int, Stack]:
+    """The stacks of the winner and the default LoRA by their trials' numbers, trained on train and validation part.
+
+    The search needed the validation part to choose; what it chose is then taught the latest samples too. The same
+    seeds and passes as in their trials.
+
+    Raises:
+        StepFailedError: `training_diverged`, the winner did this time.
+        TrainingStoppedError: `should_stop` said so.
+    """
+    chosen = {trial.number: trial for trial in (finalists.winner, finalists.default) if trial is not None}
+    trained = train_candidates(
+        context.base,
+        [Candidate(str(number), configuration_of(trial), trial.seed) for number, trial in chosen.items()],
+        replace(course_of(history, options, (*history.split.train, *history.split.validation)), passes=passes),
+        should_stop=should_stop,
+    )
+    stacks = {int(one.key): one.stack for one in trained if one.stack is not None and one.stack.parameters}
+    if not finalists.base_won and finalists.winner.number not in stacks:
+        raise StepFailedError(
+            "training_diverged",
+            "The winner's training diverged when the validation samples were added. A lower learning_rate helps.",
+        )
+    return stacks
 
 
 def _test_scores(
-    measure: Measure, finalists: Finalists, stacks: Mapping[int, Stack | None], test: Sequence[Sample]
+    measure: Measure, finalists: Finalists, stacks: Mapping[int, Stack], test: Sequence[Sample]
 ) -> dict[str, dict[str, Any]]:
     """Scores of every method on the test part. A trial that is two of them, such as a default that won, runs once."""
-    compared = [finalists.base, finalists.winner, *([finalists.default] if finalists.default else [])]
+    default = finalists.default if finalists.default and finalists.default.number in stacks else None
+    compared = [finalists.base, finalists.winner, *([default] if default else [])]
     numbers = list(dict.fromkeys(trial.number for trial in compared))
     of_number = dict(zip(numbers, measure.stacks([stacks.get(n) for n in numbers], test), strict=True))
     methods = {"base": of_number[finalists.base.number], "memory": measure.memory(test)}
-    if finalists.default:
-        methods["default_lora"] = of_number[finalists.default.number]
+    if default:
+        methods["default_lora"] = of_number[default.number]
     methods["personalized"] = of_number[finalists.winner.number]
     return {name: with_intervals(scores) for name, scores in methods.items()}
 
@@ -123,9 +158,9 @@ def _keep(
     report: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Put the winner into the store; the columns of its row."""
-    base = context.base
+    base, validation = context.base, observation_of(winner, report["passes"])
     metrics = {
-        "validation": {"loss": winner.loss, "rouge_l": winner.rouge_l},
+        "validation": {"loss": validation.loss, "rouge_l": validation.rouge_l},
         "test": report["test"]["personalized"],
         "gate": report["gate"],
     }
@@ -135,7 +170,7 @@ def _keep(
         model_type=base.model_type,
         fan_in_fan_out=any(projection.transposed for projection in base.projections),
         metrics=metrics,
-        sample_digests=history.train_digests,
+        sample_digests=history.learned_digests,
         seed=options.seed,
         options=options.model_dump(mode="json"),
     )

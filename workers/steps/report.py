@@ -45,8 +45,11 @@ class Finalists:
         return self.winner.number == self.base.number
 
 
-def choose_finalists(finished: Sequence[Trial]) -> Finalists:
+def choose_finalists(finished: Sequence[Trial], passes: int | None) -> Finalists:
     """The winner among the trials that succeeded, and those it is compared with.
+
+    Args:
+        passes: after which the trials are compared.
 
     Raises:
         StepFailedError: the base is not among them, for its loss was not finite.
@@ -54,8 +57,8 @@ def choose_finalists(finished: Sequence[Trial]) -> Finalists:
     base = next((trial for trial in finished if trial.origin == TrialOrigin.base), None)
     if base is None:
         raise base_failed()
-    observations = [observation_of(trial) for trial in finished]
-    winner = choose_winner(observations, observation_of(base))
+    observations = [observation_of(trial, passes) for trial in finished]
+    winner = choose_winner(observations, observation_of(base, passes))
     return Finalists(
         winner=base if winner.is_base or winner.index is None else finished[winner.index],
         reason=winner.reason,
@@ -76,6 +79,7 @@ def base_failed() -> StepFailedError:
 
 def build_report(
     finalists: Finalists,
+    passes: int | None,
     decision: GateDecision | None,
     confidence: float,
     activated: bool,
@@ -93,6 +97,7 @@ def build_report(
             "r": winner.r,
             "reason": finalists.reason,
         },
+        "passes": passes,
         "gate": {
             "passed": decision is not None and decision.passed,
             "reason": decision.reason

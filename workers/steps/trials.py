@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from statistics import fmean
 from typing import Any
 
-from app.job_states import TrialState
+from app.job_states import TrialOrigin, TrialState
 from app.tables import Job, Trial
 from engine.configuration import Configuration
+from engine.metrics import mean_and_se
 from workers.search.early_stopping import Complete, Forecast
 from workers.search.observations import Observation
+from workers.search.passes import best_passes
 
 
 def configuration_of(trial: Trial) -> Configuration:
@@ -21,18 +24,54 @@ def in_state(trials: Sequence[Trial], state: TrialState) -> list[Trial]:
     return [trial for trial in trials if trial.state == state]
 
 
-def observation_of(trial: Trial) -> Observation:
-    """The scores of a trial that succeeded. Raises: ValueError if it has none."""
-    if trial.loss is None or trial.loss_se is None or trial.rouge_l is None or trial.rouge_l_se is None:
-        raise ValueError(f"trial {trial.number} of job {trial.job_id} has no scores")
-    return Observation(
-        configuration_of(trial), trial.loss, trial.loss_se, trial.rouge_l, trial.rouge_l_se, trial.parameters or 0
-    )
+def passes_of(trial: Trial) -> list[dict[str, list[float]]]:
+    """Scores of a trial after each pass it made, `loss` and `rouge_l` of each validation sample. The base has one."""
+    scores = trial.scores or {}
+    # Trials of a job that began before scores were kept for every pass have those of the last one.
+    return scores["passes"] if "passes" in scores else [{name: scores[name] for name in ("loss", "rouge_l")}]
 
 
-def complete_of(trial: Trial) -> Complete:
-    """A trial that succeeded, with its losses after each pass."""
-    return Complete(tuple((trial.scores or {})["curve"]), observation_of(trial))
+def scores_after(trial: Trial, passes: int | None) -> dict[str, list[float]]:
+    """Its scores after so many passes, or its last where it made no more; None: its last."""
+    made = passes_of(trial)
+    return made[min(passes or len(made), len(made)) - 1]
+
+
+def observation_of(trial: Trial, passes: int | None) -> Observation:
+    """The scores of a trial that succeeded after so many passes; None: its last."""
+    after = scores_after(trial, passes)
+    loss, rouge_l = mean_and_se(after["loss"]), mean_and_se(after["rouge_l"])
+    return Observation(configuration_of(trial), *loss, *rouge_l, trial.parameters or 0)
+
+
+def complete_of(trial: Trial, passes: int | None) -> Complete:
+    """A trial that succeeded, with its losses after each of so many passes."""
+    losses = tuple(fmean(after["loss"]) for after in passes_of(trial)[:passes])
+    return Complete(losses, observation_of(trial, passes))
+
+
+def show_after(trial: Trial, passes: int | None) -> None:
+    """Set the columns that clients see to a succeeded trial's scores after so many passes."""
+    seen = observation_of(trial, passes)
+    trial.loss, trial.loss_se, trial.rouge_l, trial.rouge_l_se = seen.loss, seen.loss_se, seen.rouge_l, seen.rouge_l_se
+
+
+def passes_for(job: Job, finished: Sequence[Trial]) -> int | None:
+    """How many passes this job's stacks are given: what its search chose, else what these trials say; None: unknown.
+
+    Args:
+        finished: trials that succeeded, those after the initial design too.
+    """
+    if job.passes is not None:
+        return job.passes
+    curves = [
+        [fmean(after["rouge_l"]) for after in passes_of(trial)]
+        for trial in finished
+        if trial.round == 0 and trial.origin != TrialOrigin.base
+    ]
+    # Those of a job that began before scores were kept for every pass say nothing here.
+    longest = max(map(len, curves), default=0)
+    return best_passes([curve for curve in curves if len(curve) == longest]) if curves else None
 
 
 def forecast_of(trial: Trial) -> Observation:
