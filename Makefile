@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow check docs-settings bench-serve bench-search bench-store bench-kernels bench-tables eval-tables clean
+.PHONY: help setup demo up test test-slow check docs-settings bench-serve bench-search bench-store bench-kernels bench-tables evaluate eval-tables clean
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -65,6 +65,9 @@ bench-kernels: setup ## Measure the engine's own pieces for a CPU against torch'
 
 bench-tables: setup ## Write the benchmarks' tables into the READMEs anew
 	$(BIN)/python -m benchmarks.tables
+
+evaluate: setup ## Measure what personalising buys, and report (DATA="file ..": other histories; FULL=1: everything; OUT=folder)
+	$(BIN)/milp evaluate $(foreach file,$(DATA),--data $(file)) $(if $(FULL),--full) $(if $(OUT),--out $(OUT))
 
 eval-tables: setup ## Write the evaluation's tables into the READMEs anew
 	$(BIN)/python -m evaluation.tables

@@ -15,11 +15,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import typer
 
 from app.cli.errors import CliError
-from evaluation.grid import Grid, GridError, SetOf, read_grid
-from evaluation.progress import Progress
-from evaluation.run import Run, RunError
+from evaluation.measure.grid import Grid, GridError, SetOf, read_grid
+from evaluation.measure.progress import Progress
+from evaluation.measure.run import Run, RunError
 
-GRIDS = Path(__file__).parent / "grids"
+GRIDS = Path(__file__).parent / "measure" / "grids"
 FIRST_USERS = 10
 """Of each file where no GPU is named: a cut by a fixed rule, not by result."""
 
@@ -48,8 +48,10 @@ def evaluate(
     keep_texts: Annotated[bool, typer.Option("--keep-texts", help="Write answers down too, for a judge.")] = False,
 ) -> None:
     """Measure which method serves each user best, and write tables, plots and a report."""
+    from app.logging import configure_logging
     from evaluation.report import write_report
 
+    configure_logging("warning")
     try:
         chosen = read_grid(grid or GRIDS / ("full.toml" if full else "examples.toml"))
         changes = {

@@ -259,5 +259,15 @@ def jobs(
         commands.jobs(client, user, status)
 
 
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    options_metavar="[OPTIONS] [GRID]",
+)
+def evaluate(context: typer.Context) -> None:
+    """Measure which method serves each user of a file best: the paper's tables. --help lists its options."""
+    # Another program in this one's place: it knows the engine, which this command line must not.
+    os.execv(sys.executable, [sys.executable, "-m", "evaluation", *context.args])
+
+
 if __name__ == "__main__":
     app()

@@ -21,7 +21,7 @@ from app.settings import Settings
 from app.tables import Job, Trial
 from engine.base import Base
 from engine.stack import Stack
-from evaluation.people import Person
+from evaluation.measure.people import Person
 from workers.context import Context
 from workers.in_process import run_job
 from workers.proposer import Proposer

@@ -13,7 +13,7 @@ from engine.base import Base
 from engine.evaluation import Evaluation, evaluate_stacks
 from engine.prompts import Prompting
 from engine.stack import Stack
-from evaluation.people import Person
+from evaluation.measure.people import Person
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from engine.history import Sample
 from engine.prompts import Prompting, query_alone
 from engine.stack import Stack
 from engine.training import Candidate, Course, train_candidates
-from evaluation.grid import Cell, Grid, Method
-from evaluation.memories import DictionaryMemory, ShortAndLongTermMemory
-from evaluation.people import Person
-from evaluation.searches import Search, Searches
+from evaluation.measure.grid import Cell, Grid, Method
+from evaluation.measure.memories import DictionaryMemory, ShortAndLongTermMemory
+from evaluation.measure.people import Person
+from evaluation.measure.searches import Search, Searches
 from workers.search.seeds import derive_seed
 from workers.steps.evaluate import training_settings
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from evaluation.grid import Cell, Method
+from evaluation.measure.grid import Cell, Method
 
 SEARCHES: frozenset[Method] = frozenset({"milp", "random", "milp_memory"})
 

@@ -16,17 +16,17 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from engine.evaluation import Evaluation
-from evaluation.grid import Cell, Grid
-from evaluation.methods import Answering, Methods, UnmeasurableError
-from evaluation.people import Person, read_people
+from evaluation.measure.grid import Cell, Grid
+from evaluation.measure.methods import Answering, Methods, UnmeasurableError
+from evaluation.measure.people import Person, read_people
+from evaluation.measure.scores import Limits, answer_test, prompt_tokens, summarised
+from evaluation.measure.searches import Searches, SearchFailedError
 from evaluation.rows import Row, SearchRecord, append, read
-from evaluation.scores import Limits, answer_test, prompt_tokens, summarised
-from evaluation.searches import Searches, SearchFailedError
 
 GRID_FILE = "grid.json"
 SEEDLESS = frozenset({"base", "dictionary_memory", "malp"})
 """Methods that draw nothing: measured once, and written for every seed."""
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 class RunError(Exception):
