@@ -7,6 +7,7 @@ how anything was measured.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -93,9 +94,13 @@ class SearchRecord:
 
 
 def append(folder: Path, row: Row | SearchRecord) -> None:
-    """Write one line, on disk when this returns."""
-    with (folder / row.FILE).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(row)) + "\n")
+    """Write one line. What an interrupted write left of the last one stays a line of its own."""
+    with (folder / row.FILE).open("ab+") as file:
+        if file.tell() > 0:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.write(json.dumps(asdict(row)).encode() + b"\n")
 
 
 def read(folder: Path, kind: type[R]) -> list[R]:

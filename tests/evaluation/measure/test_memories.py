@@ -1,0 +1,74 @@
+"""The baselines that remember in the prompt."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.history import Sample
+from engine.prompts import Message
+from evaluation.measure.memories import DictionaryMemory, ShortAndLongTermMemory, long_term_facts
+
+HISTORY = [
+    Sample("My knee hurts after running", "Rest it"),
+    Sample("Insulin before dinner?", "Four units"),
+    Sample("What about rye bread?", "Insulin goes up"),
+    Sample("The rash on my arm is back", "Use the cream"),
+]
+ASKED = Sample("How much insulin?", "?")
+
+
+def pairs(messages: list[Message]) -> list[tuple[str, str]]:
+    """The remembered pairs of a prompt."""
+    turns = [m for m in messages if m.role != "system"][:-1]
+    return [(a.content, b.content) for a, b in zip(turns[::2], turns[1::2], strict=True)]
+
+
+def test_a_dictionary_looks_queries_up_by_queries_alone() -> None:
+    assert pairs(DictionaryMemory(HISTORY, "", 1)(ASKED)) == [("Insulin before dinner?", "Four units")]
+
+
+def test_a_dictionary_puts_the_nearest_last_and_the_profile_first() -> None:
+    prompt = DictionaryMemory(HISTORY, "runs", 2)(ASKED)
+    assert (prompt[0].role, prompt[0].content) == ("system", "runs")
+    assert len(pairs(prompt)) == 2
+    assert pairs(prompt)[-1][0] == "Insulin before dinner?"
+    assert prompt[-1].content == ASKED.query
+
+
+def test_short_term_memory_is_the_latest_turn_and_long_term_memory_the_turns_and_facts_like_the_query() -> None:
+    prompt = ShortAndLongTermMemory(HISTORY, "runs", 3)(ASKED)
+    assert pairs(prompt) == [
+        ("The rash on my arm is back", "Use the cream"),
+        ("Insulin before dinner?", "Four units"),
+    ]
+    assert prompt[0].role == "system"
+    assert prompt[0].content.splitlines()[0] == "runs"
+
+
+@pytest.mark.parametrize("items", [0, 1, 2, 3, 5])
+def test_both_memories_show_at_most_so_many_items(items: int) -> None:
+    assert len(pairs(DictionaryMemory(HISTORY, "", items)(ASKED))) <= items
+    prompt = ShortAndLongTermMemory(HISTORY, "", items)(ASKED)
+    facts = any(message.role == "system" for message in prompt)
+    assert len(pairs(prompt)) + facts <= items
+
+
+def test_a_fact_that_comes_up_again_and_lately_is_stronger() -> None:
+    queries = [
+        "I grow red roses at home.",
+        "My brother plays the old violin.",
+        "Do my red roses grow at home in winter?",
+        "Hello there.",
+    ]
+    facts = long_term_facts(queries)
+    assert "Hello there." not in facts
+    assert facts.index("My brother plays the old violin.") < facts.index("I grow red roses at home.")
+
+
+def test_of_two_facts_said_once_the_later_is_stronger() -> None:
+    assert long_term_facts(["Kept seven brown hens.", "Sold three green boats."])[-1] == "Sold three green boats."
+
+
+def test_an_empty_history_leaves_the_query() -> None:
+    for memory in (DictionaryMemory([], "", 3), ShortAndLongTermMemory([], "", 3)):
+        assert [message.content for message in memory(ASKED)] == [ASKED.query]

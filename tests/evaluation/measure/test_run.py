@@ -1,0 +1,150 @@
+"""A whole run on tiny models: every method, resumed, repeated, refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluation.measure.grid import METHODS, Cell, Grid, SetOf
+from evaluation.measure.run import Run, RunError
+from evaluation.rows import Row, SearchRecord, read
+from tests.evaluation.measure.people_files import write_people
+from tests.support.families import save_tiny_model
+
+
+class Silent:
+    """A listener that only counts."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    def begins(self, cell: Cell) -> None: ...
+
+    def trials(self, done: int) -> None: ...
+
+    def ends(self, cell: Cell, said: str) -> None:  # noqa: ARG002 - a Listener
+        self.ended.append(f"{cell.user} {cell.method}")
+
+
+def grid_of(tmp_path: Path, family: str, **changes: Any) -> Grid:
+    people = write_people(tmp_path / "people.jsonl", "ada", "bob")
+    base = tmp_path / "tiny"
+    if not base.exists():
+        save_tiny_model(family, base)
+    options = {"max_seconds": None, "epochs": 2, **changes.pop("options", {})}
+    values = {"sets": [SetOf(name="people", paths=[people])], "bases": [str(base)], "trials": 3, "options": options}
+    return Grid.model_validate(values | changes)
+
+
+def measure(grid: Grid, folder: Path) -> list[str]:
+    listener = Silent()
+    with Run(grid, folder) as run:
+        assert run.measure(listener) == []
+    return listener.ended
+
+
+def by_cell(folder: Path) -> dict[tuple[str, str], Row]:
+    return {(row.user, row.method): row for row in read(folder, Row)}
+
+
+def test_every_method_is_measured_once_and_says_what_it_cost(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    measure(grid_of(tmp_path, "llama"), folder)
+    found = by_cell(folder)
+
+    assert set(found) == {(user, method) for user in ("ada", "bob") for method in METHODS}
+    for row in found.values():
+        assert (row.set, row.base, row.train, row.validation, row.test) == ("people", "tiny", 14, 2, 4)
+        assert len(row.per_sample["rouge_l"]) == 4
+        assert row.rouge_l == pytest.approx(sum(row.per_sample["rouge_l"]) / 4)
+    base, dictionary = found["ada", "base"], found["ada", "dictionary_memory"]
+    assert (base.parameters, base.bytes, base.trials, base.activated) == (0, 0, None, None)
+    assert dictionary.prompt_tokens > base.prompt_tokens
+    assert dictionary.bytes > 0
+    default = found["ada", "default_lora"]
+    assert (default.layers, default.n, default.r) == ("111", 1, 16)
+    assert default.bytes == 4 * default.parameters > 0
+    assert found["ada", "milp"].trials == 3
+    assert found["ada", "milp"].activated is not None
+    assert {(record.user, record.method) for record in read(folder, SearchRecord)} == {
+        (user, method) for user in ("ada", "bob") for method in ("milp", "random", "milp_memory")
+    }
+
+
+def test_the_control_answers_with_the_stack_of_the_next_user(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    measure(grid_of(tmp_path, "llama", methods=["milp", "other_user"]), folder)
+    found = by_cell(folder)
+
+    for user, next_user in (("ada", "bob"), ("bob", "ada")):
+        own, other = found[next_user, "milp"], found[user, "other_user"]
+        assert (other.layers, other.n, other.r, other.parameters) == (own.layers, own.n, own.r, own.parameters)
+
+
+def test_a_run_goes_on_where_it_was_and_gives_the_same_numbers(tmp_path: Path) -> None:
+    grid, folder = grid_of(tmp_path, "llama", methods=["base", "default_lora", "milp"]), tmp_path / "run"
+    measure(grid, folder)
+    everything = read(folder, Row)
+    lines = (folder / Row.FILE).read_text().splitlines(keepends=True)
+    (folder / Row.FILE).write_text("".join(lines[:3]) + lines[3][:40])
+
+    assert measure(grid, folder) == ["bob base", "bob default_lora", "bob milp"]
+    again = {row.key: row for row in read(folder, Row)}
+    for row in everything:
+        assert again[row.key].per_sample == row.per_sample
+    assert measure(grid, folder) == []
+
+
+def test_the_same_grid_and_seeds_measure_the_same_in_another_folder(tmp_path: Path) -> None:
+    grid = grid_of(tmp_path, "llama", methods=["default_lora", "milp"])
+    for name in ("one", "two"):
+        measure(grid, tmp_path / name)
+    one, two = (by_cell(tmp_path / name) for name in ("one", "two"))
+    for key, row in one.items():
+        assert (two[key].layers, two[key].loss, two[key].per_sample) == (row.layers, row.loss, row.per_sample)
+
+
+def test_a_method_that_draws_nothing_is_measured_once_and_written_for_every_seed(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    measure(grid_of(tmp_path, "llama", methods=["base"], seeds=[0, 7]), folder)
+    rows = [row for row in read(folder, Row) if row.user == "ada"]
+    assert [row.seed for row in rows] == [0, 7]
+    assert rows[0].per_sample == rows[1].per_sample
+
+
+@pytest.mark.parametrize("family", ["gpt2", "roberta"])
+def test_bases_of_other_families_are_measured_too(tmp_path: Path, family: str) -> None:
+    folder = tmp_path / "run"
+    measure(grid_of(tmp_path, family, methods=["base", "malp", "default_lora", "milp"]), folder)
+    assert len(by_cell(folder)) == 8
+
+
+def test_less_history_and_a_subspace_are_what_the_search_learns_from(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    grid = grid_of(tmp_path, "llama", methods=["milp"], ablation=True, sensitivity={"history": [0.5]})
+    measure(grid.model_copy(update={"sets": [grid.sets[0].model_copy(update={"first": 1})]}), folder)
+    rows = {row.variant: row for row in read(folder, Row)}
+    assert (rows["history=0.5"].train, rows["history=0.5"].test) == (7, 4)
+    trials = {record.variant: record.trials for record in read(folder, SearchRecord)}
+    assert {trial["layers"] for trial in trials["space=num+size"][1:]} == {"111"}
+    assert {trial["n"] for trial in trials["space=size+layer"][1:]} == {1}
+
+
+def test_a_folder_with_another_grids_run_is_not_touched(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    measure(grid_of(tmp_path, "llama", methods=["base"]), folder)
+    before = (folder / Row.FILE).read_bytes()
+    with pytest.raises(RunError, match="a run of another grid"):
+        Run(grid_of(tmp_path, "llama", methods=["malp"]), folder)
+    assert (folder / Row.FILE).read_bytes() == before
+
+
+def test_what_cannot_be_measured_is_said_and_the_rest_is_measured(tmp_path: Path) -> None:
+    grid = grid_of(tmp_path, "llama", methods=["other_user", "base"])
+    with Run(grid, tmp_path / "run") as run:
+        problems = run.measure(Silent())
+    assert len(problems) == 2
+    assert "other_user needs the method milp" in problems[0]
+    assert [row.method for row in read(tmp_path / "run", Row)] == ["base", "base"]
