@@ -179,9 +179,12 @@ def migration_config(connection: Connection) -> Config:
 
 
 def _make_engine(url: str) -> Engine:
+    # Parameters stay hidden: they are people's texts, and an error's message goes to the log.
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_SECONDS})
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+        return create_engine(
+            url, pool_pre_ping=True, hide_parameters=True, connect_args={"connect_timeout": CONNECT_SECONDS}
+        )
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
