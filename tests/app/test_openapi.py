@@ -32,6 +32,10 @@ GET /v1/users/{user_id}/versions/{version_id}/export
 POST /v1/users/{user_id}/responses
 POST /v1/chat/completions
 GET /v1/models
+GET POST /v1/keys
+POST /v1/keys/{key_id}/rotate
+POST /v1/keys/{key_id}/revoke
+GET /v1/audit
 GET /livez
 GET /readyz
 GET /metrics
@@ -61,7 +65,7 @@ def test_every_route_says_what_it_does_and_how_it_fails(document: dict[str, Any]
         assert operation.get("description"), name
         if "/v1/" in name:
             failures = {status for status in operation["responses"] if status >= "400"}
-            assert {"401", "422", "500", "503"} <= failures, name
+            assert {"401", "403", "422", "429", "500", "503"} <= failures, name
             if "{" in name:
                 assert "404" in failures or name.startswith("POST /v1/users/{user_id}/history"), name
         for status, answer in operation["responses"].items():
