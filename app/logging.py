@@ -7,12 +7,14 @@ import re
 import secrets
 import sys
 import time
+import traceback
 from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.typing import ExcInfo
 
 from app.access.key_text import without_secrets
 from app.metrics import Metrics
@@ -20,6 +22,7 @@ from app.metrics import Metrics
 EXTRA_HEADERS = "milp.headers"
 """Where a request's scope keeps headers that its answer is to have, whoever makes the answer."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_DATABASE_ERRORS = ("sqlalchemy.", "psycopg.", "sqlite3.")
 _QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 """Asked every few seconds by machines; their answers would drown the rest."""
 
@@ -34,12 +37,18 @@ def configure_logging(level: str) -> None:
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
+            structlog.processors.ExceptionRenderer(_traceback),
             _render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
+
+
+def _traceback(exc_info: ExcInfo) -> str:
+    """As Python prints it, but of a database's error the first line alone: the next may quote a whole row."""
+    parts = traceback.format_exception(*exc_info)
+    return "".join(part.partition("\n")[0] + "\n" if part.startswith(_DATABASE_ERRORS) else part for part in parts)
 
 
 def _render(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:

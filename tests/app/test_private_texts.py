@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 from starlette.testclient import TestClient
 
@@ -16,7 +17,7 @@ from app.database import Database
 from app.embedded.service import EmbeddedService
 from app.main import create_app
 from app.settings import Settings
-from app.tables import SampleRow
+from app.tables import SampleRow, now
 from tests.support.api import Service, pairs, publish
 from tests.support.keys import AUTH, KEY, bearer, make_key
 
@@ -84,25 +85,26 @@ def test_neither_texts_nor_keys_are_logged_by_any_part(loud: EmbeddedService) ->
         assert key[-63:-1] not in logged
 
 
+@pytest.mark.parametrize("broken", [{"id": 7}, {"kind": None}])
 def test_an_error_of_the_database_is_logged_without_what_was_to_be_kept(
-    settings: Settings, database_url: str, capsys: pytest.CaptureFixture[str]
+    settings: Settings, database_url: str, capsys: pytest.CaptureFixture[str], broken: dict[str, Any]
 ) -> None:
+    """Two rows of one id, and a row without a kind, of which PostgreSQL quotes every value."""
     app = create_app(settings.model_copy(update={"database_url": database_url, "base_model": "/nowhere"}))
     database = Database(database_url)
 
     def twice() -> None:
         with database.write() as session:
-            same = {"tenant_id": "t", "user_id": "u", "digest": "d", "query": MARK, "response": MARK}
-            for _ in range(2):
-                session.add(SampleRow.model_validate(same | {"happened_at": "2026-01-01T00:00:00Z"}))
-            session.flush()
+            same = {"tenant_id": "t", "user_id": "u", "query": f"{MARK}\n{MARK}", "response": MARK, "kind": "note"}
+            for digest in ("1", "2"):
+                row = same | {"digest": digest, "happened_at": now(), "time_given": False} | broken
+                session.exec(insert(SampleRow).values(row))
 
     app.add_api_route("/twice", twice)
     with TestClient(app, raise_server_exceptions=False, headers=AUTH) as client:
         assert client.get("/twice").status_code == 500
     logged = capsys.readouterr().err
     assert IntegrityError.__name__ in logged
-    # PostgreSQL itself names the values of the broken rule, ids and digests, never the texts beside them.
     assert MARK not in logged
     database.dispose()
 
