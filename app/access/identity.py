@@ -69,8 +69,7 @@ def identify(settings: Settings, database: Database, given: bytes | None) -> Ide
     with database.read() as session:
         row = api_keys.find_key(session, key_id)
         moment = database_now(session)
-    _check(row, secret, moment)
-    assert row is not None  # noqa: S101 - _check raises
+    row = _in_force(row, secret, moment)
     used = row.last_used_at
     return Identity(
         tenant=row.tenant_id,
@@ -95,7 +94,7 @@ def _of_settings(settings: Settings, given: bytes) -> Identity | None:
     return found
 
 
-def _check(row: ApiKey | None, secret: str, moment: datetime) -> None:
+def _in_force(row: ApiKey | None, secret: str, moment: datetime) -> ApiKey:
     """Raises: UnauthorizedError. Why it is refused is told to whoever holds the secret alone."""
     current = key_text.is_secret_of(secret, row.secret_digest if row else None)
     before = key_text.is_secret_of(secret, row.previous_digest if row else None)
@@ -107,6 +106,7 @@ def _check(row: ApiKey | None, secret: str, moment: datetime) -> None:
         raise _refused("has expired")
     if not current and (row.previous_until is None or row.previous_until <= moment):
         raise _refused("was rotated and its time of grace is over")
+    return row
 
 
 def _limits(settings: Settings, row: ApiKey | None) -> Limits:

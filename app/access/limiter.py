@@ -32,6 +32,8 @@ REDIS_SECONDS = 0.25
 """How long a request may wait for a counter."""
 AGAIN_SECONDS = 5.0
 """How long a Redis that did not answer is left alone: until then no request waits for it."""
+_CONNECTIONS = 1000
+"""More than there are threads that ask at once."""
 _REQUESTS, _TOKENS = "requests", "tokens"
 
 T = TypeVar("T")
@@ -48,7 +50,7 @@ class Limiter:
 
     def __init__(self, broker_url: str, metrics: Metrics) -> None:
         self._own = FixedWindowRateLimiter(MemoryStorage())
-        self._shared = FixedWindowRateLimiter(_storage(broker_url)) if broker_url else None
+        self._shared = _shared(broker_url) if broker_url else None
         self._metrics = metrics
         self._away_until = 0.0
 
@@ -114,15 +116,21 @@ class Limiter:
         return ask(self._own)
 
 
-def _storage(broker_url: str) -> RedisStorage:
-    pool = ConnectionPool.from_url(
-        broker.client_url(broker_url),
-        socket_connect_timeout=REDIS_SECONDS,
-        socket_timeout=REDIS_SECONDS,
-        # Once more at once, for a connection that Redis closed since; the client's own way waits between tries.
-        retry=Retry(NoBackoff(), 1),
-    )
-    return RedisStorage("redis://", connection_pool=pool, key_prefix="milp-limits")
+def _shared(broker_url: str) -> FixedWindowRateLimiter | None:
+    """Counters in the broker's Redis; None where that is no URL of one, which /readyz tells."""
+    try:
+        pool = ConnectionPool.from_url(
+            broker.client_url(broker_url),
+            socket_connect_timeout=REDIS_SECONDS,
+            socket_timeout=REDIS_SECONDS,
+            max_connections=_CONNECTIONS,
+            # Once more at once, for a connection that Redis closed since; the client's own way waits between tries.
+            retry=Retry(NoBackoff(), 1),
+        )
+    except ValueError:
+        log.warning("limits_not_shared", error="MILP_BROKER_URL names no Redis")
+        return None
+    return FixedWindowRateLimiter(RedisStorage("redis://", connection_pool=pool, key_prefix="milp-limits"))
 
 
 def _headers(what: str, item: RateLimitItem, left: int, again: int) -> Headers:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import time
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from app.access.identity import Identity, Limits
 from app.access.limiter import Limiter
+from app.embedded.private_redis import PrivateRedis
 from app.errors import LimitReachedError, TokenQuotaReachedError
 from app.metrics import Metrics
 from tests.support.servers import RedisServer
@@ -73,6 +76,26 @@ def test_two_processes_count_together(redis_server: RedisServer) -> None:
     for limiter in (first, second):
         with pytest.raises(LimitReachedError):
             limiter.count_request(key(requests=2))
+
+
+def test_the_private_redis_of_one_machine_counts_too(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> None:
+    server = PrivateRedis(tmp_path_factory.mktemp("r"), log=tmp_path / "redis.log", environment=os.environ)
+    try:
+        server.wait_until_ready()
+        metrics = Metrics()
+        for left in (1, 0):
+            headers = Limiter(server.broker_url, metrics).count_request(key(requests=2))
+            assert f";r={left};" in dict(headers)["RateLimit"]
+        assert unshared(metrics) == 0
+    finally:
+        server.child.kill()
+
+
+def test_where_the_broker_is_no_redis_each_process_counts_for_itself() -> None:
+    with capture_logs() as logged:
+        limiter = Limiter("127.0.0.1", Metrics())
+    assert [line["event"] for line in logged] == ["limits_not_shared"]
+    assert ";r=1;" in dict(limiter.count_request(key(requests=2)))["RateLimit"]
 
 
 def test_while_redis_is_away_a_process_counts_for_itself_says_so_and_waits_for_it_once(
