@@ -1,4 +1,4 @@
-"""Who asks, and whether they may: what a route says in its signature to be let in by.
+"""Who asks, and whether they may: what a route says in its signature. That they have a key at all, `app.gate` sees to.
 
 A route names the scope it needs by the type of its caller, one of the four at the end, and nowhere else: the check,
 the OpenAPI document and the tests all read it from there.
@@ -10,14 +10,15 @@ import re
 from dataclasses import dataclass
 from typing import Annotated
 
+from anyio import to_thread
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
 from app.access import audit
 from app.access.audit import Deed
-from app.access.identity import Identity, identify
+from app.access.identity import Identity, unknown_key
 from app.errors import ForbiddenError
-from app.logging import EXTRA_HEADERS
+from app.gate import IDENTITY
 from app.state import ServicesDep
 
 _WRITING = ("write", "admin")
@@ -42,26 +43,21 @@ class Caller:
         return self.identity.tenant
 
 
-def caller(
+async def caller(
     needed: SecurityScopes,
     request: Request,
     services: ServicesDep,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    _in_the_document: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Caller:
-    """The holder of the request's key.
+    """The holder of the request's key, which the gate has looked at.
 
     Raises:
-        UnauthorizedError: no key, or none that is in force.
-        LimitReachedError: too many requests.
+        UnauthorizedError: the request did not come through the gate.
         ForbiddenError: the key has not the scope the route needs.
-        DatabaseAwayError
     """
-    # Header bytes come as Latin-1; taken back to bytes they are what the client sent, UTF-8 keys included.
-    given = credentials.credentials.encode("latin-1") if credentials else None
-    identity = identify(services.settings, services.database, given)
-    if identity.note_use is not None:
-        services.key_use.note(identity.key_id, identity.note_use)
-    request.scope[EXTRA_HEADERS] = services.limiter.count_request(identity)
+    identity: Identity | None = request.scope.get(IDENTITY)
+    if identity is None:
+        raise unknown_key()
     found = Caller(identity, _deed(request, identity))
     missing = [scope for scope in needed.scopes if scope not in identity.scopes]
     if missing:
@@ -69,7 +65,7 @@ def caller(
             f"This API key has not the scope '{missing[0]}'. An admin of your tenant can make one that has."
         )
         if request.method != "GET" and missing[0] in _WRITING:
-            audit.refused(services.database, found.deed, error.code)
+            await to_thread.run_sync(audit.refused, services.database, found.deed, error.code)
         raise error
     return found
 

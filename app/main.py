@@ -22,6 +22,7 @@ from app.answers.service import AnswerService
 from app.answers.waiting import answer_threads
 from app.body_limit import BodyLimit
 from app.database import Database
+from app.gate import KeyGate
 from app.housekeeping import keep_house
 from app.logging import RequestLog, configure_logging
 from app.metrics import Metrics
@@ -64,6 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(KeyGate)
     app.add_middleware(RequestLog, metrics=metrics)
     for module in (history, users, jobs, job_events, versions, responses, chat, keys, audit, health):
         app.include_router(module.router)

@@ -58,13 +58,13 @@ def identify(settings: Settings, database: Database, given: bytes | None) -> Ide
         DatabaseAwayError: nobody can be let in without looking.
     """
     if not given:
-        raise _unknown()
+        raise unknown_key()
     found = _of_settings(settings, given)
     if found is not None:
         return found
     parts = key_text.parsed(given.decode("latin-1"))
     if parts is None:
-        raise _unknown()
+        raise unknown_key()
     key_id, secret = parts
     with database.read() as session:
         row = api_keys.find_key(session, key_id)
@@ -99,7 +99,7 @@ def _in_force(row: ApiKey | None, secret: str, moment: datetime) -> ApiKey:
     current = key_text.is_secret_of(secret, row.secret_digest if row else None)
     before = key_text.is_secret_of(secret, row.previous_digest if row else None)
     if row is None or not (current or before):
-        raise _unknown()
+        raise unknown_key()
     if row.revoked_at is not None:
         raise _refused("was revoked")
     if row.expires_at is not None and row.expires_at <= moment:
@@ -118,7 +118,8 @@ def _limits(settings: Settings, row: ApiKey | None) -> Limits:
     return Limits(one("requests_per_minute"), one("tokens_per_day"), one("concurrent_jobs"))
 
 
-def _unknown() -> UnauthorizedError:
+def unknown_key() -> UnauthorizedError:
+    """The refusal of a request without a key, or with none that is known."""
     return _unauthorized(
         "Send an API key of this service: Authorization: Bearer <key>. `milp up` keeps one for its machine in the "
         "file api-key of its data folder; `milp keys create` makes others."

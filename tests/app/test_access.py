@@ -124,6 +124,28 @@ def test_without_a_key_in_force_no_route_does_anything(
     assert rows_of(database, "owner") == before
 
 
+def test_the_key_comes_before_the_path_and_the_body(closed: TestClient) -> None:
+    for method, path, body in (
+        ("POST", "/v1/users/u/responses", b"{not json"),
+        ("GET", "/v1/users/..no-user-id", None),
+        ("PUT", "/v1/users", None),
+        ("GET", "/v1/no-such-route", None),
+        ("GET", "/v1/users?limit=0", None),
+    ):
+        assert closed.request(method, path, content=body).status_code == 401, path
+    assert closed.get("/no-such-route").status_code == 404
+    # Whoever reads of a body that long gets 413.
+    too_long = {"Content-Length": str(2**40)}
+    assert closed.post("/v1/users/u/responses", content=b"x", headers=too_long).status_code == 401
+
+
+def test_behind_a_proxys_prefix_the_same_holds(closed: TestClient, database: Database) -> None:
+    with TestClient(closed.app, root_path="/milp", raise_server_exceptions=False) as prefixed:
+        assert prefixed.get("/milp/v1/users").status_code == 401
+        assert prefixed.get("/milp/v1/users", headers=bearer(make_key(database).text)).status_code == 200
+        assert prefixed.get("/milp/livez").status_code == 200
+
+
 def test_a_key_of_another_tenant_finds_nothing_and_changes_nothing(
     answering_api: TestClient, database: Database, document: dict[str, Any]
 ) -> None:
