@@ -202,7 +202,8 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _make_folder(database: str | None) -> None:
     try:
-        Path(database or "").parent.mkdir(parents=True, exist_ok=True)
+        # A new folder is this account's alone: histories will be in it.
+        Path(database or "").parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise DatabaseAwayError(
             f"The folder of the database {database} cannot be made ({error.strerror}). "
