@@ -10,16 +10,19 @@ _SECONDS = 2.0
 """Long enough for any Redis that is well."""
 
 
+def client_url(url: str) -> str:
+    """Celery's URL of a Redis as the Redis client takes it: they name a Unix socket differently."""
+    return url.replace("redis+socket://", "unix://", 1)
+
+
 def ping(url: str) -> None:
     """Return if a Redis answers at Celery's URL of it.
 
     Raises:
         BrokerAwayError: none does, or that is no such URL.
     """
-    # Celery's name for a Unix socket differs from the Redis client's.
-    address = url.replace("redis+socket://", "unix://", 1)
     try:
-        with Redis.from_url(address, socket_connect_timeout=_SECONDS, socket_timeout=_SECONDS) as client:
+        with Redis.from_url(client_url(url), socket_connect_timeout=_SECONDS, socket_timeout=_SECONDS) as client:
             client.ping()
     except (RedisError, OSError, ValueError) as error:
         raise BrokerAwayError(

@@ -179,9 +179,12 @@ def migration_config(connection: Connection) -> Config:
 
 
 def _make_engine(url: str) -> Engine:
+    # Parameters stay hidden: they are people's texts, and an error's message goes to the log.
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_SECONDS})
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+        return create_engine(
+            url, pool_pre_ping=True, hide_parameters=True, connect_args={"connect_timeout": CONNECT_SECONDS}
+        )
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -199,7 +202,8 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def _make_folder(database: str | None) -> None:
     try:
-        Path(database or "").parent.mkdir(parents=True, exist_ok=True)
+        # A new folder is this account's alone: histories will be in it.
+        Path(database or "").parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise DatabaseAwayError(
             f"The folder of the database {database} cannot be made ({error.strerror}). "

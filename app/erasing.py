@@ -7,30 +7,36 @@ be asked for again. The other way round, files of a user whom nobody can name an
 from __future__ import annotations
 
 from adapters_store import layout
+from app.access import audit
+from app.access.audit import Deed
 from app.repositories import erasure, users
 from app.repositories.erasure import Erased
 from app.schemas.users import UserErased
 from app.state import Services
 
 
-def erase_history(services: Services, tenant: str, user_id: str) -> Erased:
+def erase_history(services: Services, deed: Deed, user_id: str) -> Erased:
     """Delete samples, versions and stored stacks; cancel unfinished jobs.
 
     Raises:
         UserNotFoundError, StoreError: nothing of the database was changed.
     """
-    with services.database.write() as session:
+    tenant = deed.tenant
+    with audit.noted(services.database, deed) as session:
         gone = erasure.erase_history(session, tenant, user_id)
+        audit.done(session, deed)
         services.store.erase_user(tenant, user_id)
     _forget(services, tenant, user_id)
     return gone
 
 
-def erase_user(services: Services, tenant: str, user_id: str) -> UserErased:
+def erase_user(services: Services, deed: Deed, user_id: str) -> UserErased:
     """Delete the user and everything of theirs. Raises as `erase_history`."""
-    with services.database.write() as session:
+    tenant = deed.tenant
+    with audit.noted(services.database, deed) as session:
         cancelled = erasure.cancel_unfinished_jobs(session, tenant, user_id)
         users.delete_user(session, tenant, user_id)
+        audit.done(session, deed)
         stacks = services.store.erase_user(tenant, user_id)
     _forget(services, tenant, user_id)
     return UserErased(user_id=user_id, jobs_cancelled=cancelled, stacks=stacks)

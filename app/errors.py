@@ -82,6 +82,10 @@ class UnauthorizedError(ServiceError):
     status, code, title = 401, "unauthorized", "An API key is needed"
 
 
+class ForbiddenError(ServiceError):
+    status, code, title = 403, "forbidden", "This API key may not do that"
+
+
 class NotFoundError(ServiceError):
     status, code, title = 404, "not_found", "There is no such thing"
 
@@ -102,6 +106,10 @@ class ModelNotFoundError(NotFoundError):
     code, title = "model_not_found", "Unknown model"
 
 
+class KeyNotFoundError(NotFoundError):
+    code, title = "key_not_found", "Unknown API key"
+
+
 class ConflictError(ServiceError):
     status, code, title = 409, "conflict", "That does not fit the present state"
 
@@ -116,6 +124,18 @@ class IdempotencyKeyReusedError(ConflictError):
 
 class NoActiveVersionError(ConflictError):
     code, title = "no_active_version", "This user has no active version"
+
+
+class LimitReachedError(ServiceError):
+    status, code, title = 429, "rate_limited", "Too many requests of this API key"
+
+
+class TokenQuotaReachedError(LimitReachedError):
+    code, title = "token_quota_reached", "This API key has used its tokens of the day"
+
+
+class TooManyJobsError(LimitReachedError):
+    code, title = "too_many_jobs", "This API key has as many unfinished jobs as it may"
 
 
 class AdapterUnusableError(ServiceError):

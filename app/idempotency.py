@@ -17,6 +17,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from sqlmodel import Session
 
+from app.access import audit
+from app.access.audit import Deed
 from app.database import Database
 from app.errors import IdempotencyKeyReusedError, InvalidInputError
 from app.forms import is_form, read_form
@@ -37,14 +39,17 @@ class Once:
     key: str | None
     fingerprint: str
 
-    def run(self, database: Database, tenant: str, status: int, effect: Callable[[Session], BaseModel]) -> JSONResponse:
+    def run(self, database: Database, deed: Deed, status: int, effect: Callable[[Session], BaseModel]) -> JSONResponse:
         """Do `effect` in one transaction and answer with what it returns, or give the answer given before.
+
+        The audit log notes what was done or refused, and not that an answer was given again.
 
         Raises:
             IdempotencyKeyReusedError: the key was used for another request. Whatever `effect` raises; then nothing is
             kept, and the request may be sent again under the same key.
         """
-        with database.write() as session:
+        tenant = deed.tenant
+        with audit.noted(database, deed) as session:
             if self.key is not None:
                 known = idempotency.find(session, tenant, self.key)
                 if known is not None:
@@ -54,6 +59,7 @@ class Once:
                         )
                     return JSONResponse(known.body, known.status_code, {"Idempotency-Replayed": "true"})
             body = effect(session).model_dump(mode="json")
+            audit.done(session, deed)
             if self.key is not None:
                 idempotency.remember(session, tenant, self.key, self.fingerprint, status, body)
         return JSONResponse(body, status)

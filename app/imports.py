@@ -10,7 +10,8 @@ from typing import Literal
 
 from sqlmodel import Session
 
-from app.errors import InvalidImportError, InvalidInputError
+from app.access.identity import Identity
+from app.errors import InvalidImportError, InvalidInputError, TooManyJobsError
 from app.importers.formats import FormatName, convert
 from app.importers.given import Given
 from app.importers.reading import Source
@@ -55,11 +56,11 @@ def converted(given: FileGiven, settings: Settings) -> Imported:
     return imported
 
 
-def take_in_all(session: Session, tenant: str, imported: Imported, given: FileGiven, settings: Settings) -> ImportDone:
+def take_in_all(session: Session, by: Identity, imported: Imported, given: FileGiven, settings: Settings) -> ImportDone:
     """Store every user's history that can be stored, and start the jobs."""
     # In one order for all requests: two that meet would else wait for each other's users.
     order = sorted(imported.users, key=lambda user: user.user_id)
-    outcome = {user.name: _taken_in(session, tenant, user, given, settings) for user in order}
+    outcome = {user.name: _taken_in(session, by, user, given, settings) for user in order}
     return ImportDone(
         format=given.format,
         users_are=imported.users_are,
@@ -72,13 +73,13 @@ def take_in_all(session: Session, tenant: str, imported: Imported, given: FileGi
 
 
 def _taken_in(
-    session: Session, tenant: str, user: ImportedUser, given: FileGiven, settings: Settings
+    session: Session, by: Identity, user: ImportedUser, given: FileGiven, settings: Settings
 ) -> ImportedUserOut:
     history = Import(list(user.samples), user.profile, given.personalize)
     try:
         with session.begin_nested():
-            added = take_in(session, tenant, user.user_id, history, settings)
-    except InvalidInputError as error:
+            added = take_in(session, by, user.user_id, history, settings)
+    except (InvalidInputError, TooManyJobsError) as error:
         refused = UserRefused(code=error.code, detail=error.detail)
         return ImportedUserOut(
             user_id=user.user_id,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlmodel import Session
 
-from app.errors import EmptyHistoryError, HistoryTooShortError
+from app.access.identity import Identity
+from app.errors import EmptyHistoryError, HistoryTooShortError, TooManyJobsError
 from app.importing import Import
 from app.job_options import JobOptions
 from app.job_views import summaries
@@ -13,21 +14,34 @@ from app.schemas.history import HistoryAdded, JobSkipped
 from app.settings import Settings
 from app.tables import Job, now
 
+_JOBS_RETRY_SECONDS = 60
+"""Jobs take minutes."""
 
-def take_in(session: Session, tenant: str, user_id: str, given: Import, settings: Settings) -> HistoryAdded:
-    """Add samples to the user, who is made if new, and start a job if that is wanted and possible.
+
+def take_in(session: Session, by: Identity, user_id: str, given: Import, settings: Settings) -> HistoryAdded:
+    """Add samples to the user of `by`'s tenant, who is made if new, and start a job if that is wanted and possible.
 
     Raises:
         TooManySamplesError: the user would have too many.
+        TooManyJobsError: a job was demanded, and the key has as many as it may.
         HistoryTooShortError: a job was demanded (`personalize` true) and there is too little to learn from.
     """
+    tenant = by.tenant
     user = users.ensure_user(session, tenant, user_id, given.profile)
     added = history.add_samples(session, tenant, user_id, given.samples, settings.max_history_samples)
     if added.added:
         # The retrievers of all API processes know a changed history by this time.
         user.updated_at = now()
     skipped = _reason_to_skip(given, added, settings)
-    job = None if skipped else start_job(session, tenant, user_id, given.options, settings)
+    job = None
+    if skipped is None:
+        try:
+            job = start_job(session, by, user_id, given.options, settings)
+        except TooManyJobsError as error:
+            if given.personalize is True:
+                raise
+            # Nobody demanded the job: the history is worth keeping without one.
+            skipped = JobSkipped(code="too_many_jobs", detail=error.detail)
     return HistoryAdded(
         user_id=user_id,
         added=added.added,
@@ -38,7 +52,7 @@ def take_in(session: Session, tenant: str, user_id: str, given: Import, settings
     )
 
 
-def start_job(session: Session, tenant: str, user_id: str, options: JobOptions | None, settings: Settings) -> Job:
+def start_job(session: Session, by: Identity, user_id: str, options: JobOptions | None, settings: Settings) -> Job:
     """A job that will learn the user's history as it is at the end of this transaction.
 
     A job that is queued and not begun will see the same history: it is given instead of a second one,
@@ -46,7 +60,9 @@ def start_job(session: Session, tenant: str, user_id: str, options: JobOptions |
 
     Raises:
         UserNotFoundError, EmptyHistoryError, HistoryTooShortError
+        TooManyJobsError: the key has as many unfinished jobs as it may.
     """
+    tenant = by.tenant
     users.lock_user(session, tenant, user_id)
     count = history.count_samples(session, tenant, user_id)
     if count == 0:
@@ -55,13 +71,24 @@ def start_job(session: Session, tenant: str, user_id: str, options: JobOptions |
         raise HistoryTooShortError(_too_short(count, settings))
     waiting = jobs.queued_job(session, tenant, user_id)
     if waiting is None:
-        return jobs.create_job(session, tenant, user_id, (options or JobOptions()).resolve(settings))
+        _check_jobs(session, by)
+        return jobs.create_job(session, tenant, user_id, (options or JobOptions()).resolve(settings), by.key_id)
     if options is not None:
         # Its row is held: no worker reads the old options any more.
         waiting.options = options.resolve(settings).model_dump(mode="json")
         session.add(waiting)
         session.flush()
     return waiting
+
+
+def _check_jobs(session: Session, by: Identity) -> None:
+    """Raises: TooManyJobsError."""
+    most = by.limits.concurrent_jobs
+    if most and jobs.unfinished_jobs_of_key(session, by.tenant, by.key_id) >= most:
+        raise TooManyJobsError(
+            f"This API key has {most} unfinished jobs, as many as it may. Ask for another when one has ended.",
+            headers={"Retry-After": str(_JOBS_RETRY_SECONDS)},
+        )
 
 
 def _reason_to_skip(given: Import, added: history.Added, settings: Settings) -> JobSkipped | None:

@@ -14,17 +14,21 @@ import anyio
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
+from app.access.key_use import KeyUse
+from app.access.limiter import Limiter
 from app.answers.memory import MemoryCache
 from app.answers.runtime import AnsweringRuntime
 from app.answers.service import AnswerService
 from app.answers.waiting import answer_threads
 from app.body_limit import BodyLimit
 from app.database import Database
+from app.gate import KeyGate
+from app.housekeeping import keep_house
 from app.logging import RequestLog, configure_logging
 from app.metrics import Metrics
 from app.openapi import install_openapi
 from app.problems import install_problem_handlers
-from app.routers import chat, health, history, imports, job_events, jobs, responses, users, versions
+from app.routers import audit, chat, health, history, imports, job_events, jobs, keys, responses, users, versions
 from app.settings import Settings, get_settings
 from app.state import Services
 from app.upgrades import upgrade_now, upgrade_when_there
@@ -48,6 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             async with anyio.create_task_group() as background:
                 if not upgraded:
                     background.start_soon(upgrade_when_there, services.database)
+                background.start_soon(keep_house, services.database, services.key_use, settings.audit_days)
                 yield {"services": services}
                 background.cancel_scope.cancel()
         finally:
@@ -60,8 +65,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
+    app.add_middleware(KeyGate)
     app.add_middleware(RequestLog, metrics=metrics)
-    for module in (history, imports, users, jobs, job_events, versions, responses, chat, health):
+    for module in (history, imports, users, jobs, job_events, versions, responses, chat, keys, audit, health):
         app.include_router(module.router)
     install_problem_handlers(app)
     install_openapi(app, *history.BODY_SCHEMAS, *imports.BODY_SCHEMAS)
@@ -81,6 +87,8 @@ def _open(settings: Settings, metrics: Metrics) -> Services:
         database=database,
         store=store,
         metrics=metrics,
+        key_use=KeyUse(),
+        limiter=Limiter(settings.broker_url, metrics),
         memory=memory,
         runtime=runtime,
         answers=AnswerService(settings, database, store, runtime, memory, metrics),

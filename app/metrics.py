@@ -47,6 +47,9 @@ class Metrics:
             "milp_answer_fallbacks", "Answers without the active version, for it was unusable.", ["code"], registry=r
         )
         self._tokens = Counter("milp_tokens", "Tokens read (prompt) and generated (completion).", ["kind"], registry=r)
+        self._unshared = Counter(
+            "milp_limits_unshared", "Limits counted by this process alone, for Redis was away.", registry=r
+        )
         self._jobs = Gauge("milp_jobs", "Jobs by status, all tenants.", ["status"], registry=r)
         self._steps = Gauge("milp_steps_waiting", "Steps of jobs that wait for a worker.", registry=r)
         self._database = Gauge("milp_database_up", "Whether the database answered this scrape.", registry=r)
@@ -69,6 +72,9 @@ class Metrics:
 
     def count_fallback(self, code: str) -> None:
         self._fallbacks.labels(code).inc()
+
+    def count_unshared_limit(self) -> None:
+        self._unshared.inc()
 
     def set_jobs(self, by_status: Mapping[JobStatus, int], steps_waiting: int) -> None:
         for status in JobStatus:

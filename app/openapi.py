@@ -15,6 +15,8 @@ from app.problems import MEDIA_TYPE, Problem
 
 _ANY_ROUTE: tuple[type[ServiceError], ...] = (
     errors.UnauthorizedError,
+    errors.ForbiddenError,
+    errors.LimitReachedError,
     errors.InvalidInputError,
     ServiceError,
     errors.DatabaseAwayError,

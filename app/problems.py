@@ -71,6 +71,13 @@ def problem_response(request: Request, error: errors.ServiceError) -> Response:
     return Response(json.dumps(body), error.status, headers, MEDIA_TYPE)
 
 
+def refusal(request: Request, error: errors.ServiceError) -> Response:
+    """The problem as an answer; one that is the service's own trouble is logged."""
+    if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and error.code != errors.NotReadyError.code:
+        log.warning("request_failed", code=error.code, detail=error.detail)
+    return problem_response(request, error)
+
+
 def as_service_error(error: Exception) -> errors.ServiceError | None:
     """The service's error for one of the engine or the store; None for any that nobody meant to raise."""
     match error:
@@ -103,11 +110,7 @@ def install_problem_handlers(app: FastAPI) -> None:
 
     def known(request: Request, error: Exception) -> Response:
         service_error = as_service_error(error)
-        if service_error is None:
-            return unexpected(request, error)
-        if service_error.status >= HTTPStatus.INTERNAL_SERVER_ERROR and service_error.code != errors.NotReadyError.code:
-            log.warning("request_failed", code=service_error.code, detail=service_error.detail)
-        return problem_response(request, service_error)
+        return unexpected(request, error) if service_error is None else refusal(request, service_error)
 
     def unexpected(request: Request, error: Exception) -> Response:
         request_id = request.scope.get("milp.request_id")

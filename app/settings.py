@@ -31,9 +31,15 @@ class Settings(BaseSettings):
     port: int = Field(8321, ge=0, le=65535, description="port the API binds")
     api_keys: dict[str, str] = Field(
         default_factory=dict,
-        description="JSON object API key -> tenant; empty: no key needed, one tenant 'default'",
+        description="JSON object API key -> tenant: keys with every scope, besides those of `milp keys`",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe level logged")
+
+    # Limits of an API key; each key may have its own
+    requests_per_minute: int = Field(0, ge=0, description="requests of one API key in a minute; 0: no limit")
+    tokens_per_day: int = Field(0, ge=0, description="tokens generated for one API key in a day; 0: no limit")
+    concurrent_jobs: int = Field(0, ge=0, description="unfinished jobs of one API key; 0: no limit")
+    audit_days: int = Field(365, ge=0, description="days an entry of the audit log is kept; 0: for ever")
 
     # Base model
     base_model: str = Field(str(_BUNDLED_BASE), description="local folder or Hugging Face name of a causal LM")

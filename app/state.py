@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
+from app.access.key_use import KeyUse
+from app.access.limiter import Limiter
 from app.answers.memory import MemoryCache
 from app.answers.runtime import AnsweringRuntime
 from app.answers.service import AnswerService
@@ -25,6 +27,8 @@ class Services:
     database: Database
     store: AdapterStore
     metrics: Metrics
+    key_use: KeyUse
+    limiter: Limiter
     memory: MemoryCache
     runtime: AnsweringRuntime
     answers: AnswerService

@@ -42,6 +42,61 @@ def state_column(states: type[StrEnum]) -> Column[Any]:
     return Column(states_as_text, nullable=False)
 
 
+class Tenant(SQLModel, table=True):
+    """Whose users they are. Made with its first key; a tenant of MILP_API_KEYS alone has no row."""
+
+    __tablename__ = "tenants"
+
+    tenant_id: str = Field(primary_key=True, max_length=64)
+    created_at: datetime = Field(default_factory=now)
+
+
+class ApiKey(SQLModel, table=True):
+    """A key of a tenant: what it may do, and the digests of its secrets, never a secret itself.
+
+    Rows stay when a key is revoked: the audit log names keys by id. A limit that is null is the setting's; 0 is none.
+    """
+
+    __tablename__ = "api_keys"
+    __table_args__ = (Index("ix_api_keys_tenant", "tenant_id", "created_at", "id"),)
+
+    id: str = Field(default_factory=lambda: new_id("key"), primary_key=True, max_length=64)
+    tenant_id: str = Field(foreign_key="tenants.tenant_id", max_length=64)
+    name: str = Field(max_length=64, description="for people: which client has it")
+    scopes: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    secret_digest: str = Field(max_length=64, description="SHA-256 of the secret, hex")
+    previous_digest: str | None = Field(default=None, max_length=64, description="that of the secret before a rotation")
+    previous_until: datetime | None = Field(default=None, description="when the secret before stops being taken")
+    requests_per_minute: int | None = None
+    tokens_per_day: int | None = None
+    concurrent_jobs: int | None = None
+    created_by: str = Field(max_length=64, description="the key that made it, or who else: see app.access.audit")
+    created_at: datetime = Field(default_factory=now)
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None
+    last_used_at: datetime | None = Field(default=None, description="to the minute")
+
+
+class AuditEntry(SQLModel, table=True):
+    """A write that was done or refused: who, what, when. Ids only, no texts."""
+
+    __tablename__ = "audit_entries"
+    __table_args__ = (
+        Index("ix_audit_entries_tenant", "tenant_id", "id"),
+        Index("ix_audit_entries_at", "at"),
+        NEVER_REUSE_IDS,
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    tenant_id: str = Field(max_length=64)
+    key_id: str = Field(max_length=64)
+    action: str = Field(max_length=128, description="method and route, or command")
+    target: str = Field(max_length=256, description="the ids it was done to, outermost first, with slashes between")
+    outcome: str = Field(max_length=64, description="done, or the code of the problem it was refused with")
+    request_id: str = Field(default="", max_length=64)
+    at: datetime = Field(description="on the database's clock")
+
+
 class User(SQLModel, table=True):
     """An end user whose history is learned. `active_version_id` is the pointer that publishing flips."""
 
@@ -83,6 +138,7 @@ class Job(SQLModel, table=True):
     __table_args__ = (
         Index("ix_jobs_user", "tenant_id", "user_id", "created_at"),
         Index("ix_jobs_status", "status", "created_at"),
+        Index("ix_jobs_key", "key_id", "status"),
     )
 
     id: str = Field(default_factory=lambda: new_id("job"), primary_key=True, max_length=64)
@@ -107,6 +163,7 @@ class Job(SQLModel, table=True):
     paused_at: datetime | None = Field(default=None, description="since when, while it is paused")
     paused_seconds: float = Field(default=0.0, sa_column=Column(Float, nullable=False, server_default=text("0")))
     """How long it was paused before, since it started."""
+    key_id: str | None = Field(default=None, max_length=64, description="the API key that asked for it")
 
 
 class Step(SQLModel, table=True):

@@ -21,6 +21,7 @@ import pytest
 
 from app.database import Database
 from app.settings import Settings
+from tests.support.keys import KEYS
 from tests.support.servers import PostgresServer, RedisServer
 
 _TEMPLATE = "migrated"
@@ -104,10 +105,10 @@ def redis_server(shared_redis: RedisServer) -> RedisServer:
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Default settings with a data folder of the test's own, whatever the environment and `.env` say."""
+    """Default settings with a data folder and a key of the tests' own, whatever the environment and `.env` say."""
     for name in [name for name in os.environ if name.startswith("MILP_")]:
         monkeypatch.delenv(name)
-    return Settings(_env_file=None, data_dir=tmp_path / "milp")
+    return Settings(_env_file=None, data_dir=tmp_path / "milp", api_keys=KEYS)
 
 
 def _upgrade(url: str) -> None:

@@ -229,7 +229,14 @@ def test_only_the_gpu_profile_asks_for_a_device() -> None:
 
 def test_every_variable_of_the_image_compose_and_the_env_example_is_a_setting() -> None:
     settings = {f"MILP_{name.upper()}" for name in Settings.model_fields}
-    for name in ("Dockerfile", "docker-compose.yml", ".env.example", "README.md", "CONTRIBUTING.md"):
+    for name in (
+        "Dockerfile",
+        "docker-compose.yml",
+        ".env.example",
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/security.md",
+    ):
         assert set(re.findall(r"\bMILP_[A-Z_]+\b", _read(name))) <= settings, name
 
 

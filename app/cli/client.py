@@ -168,7 +168,10 @@ def _refused(response: httpx.Response) -> RefusedError:
     code = str(problem.get("code", f"http_{response.status_code}"))
     said = problem.get("detail") or problem.get("title") or response.reason_phrase
     if response.status_code == 401:
-        said = f"{said} Give the service's key with --api-key or MILP_API_KEY."
+        said = (
+            f"{said} Give it with --api-key or MILP_API_KEY; or, where `milp up` runs here with another data folder, "
+            "set MILP_DATA_DIR."
+        )
     return RefusedError(" ".join(str(said).split()), code=code, status=response.status_code)
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from app.cli import keys
 from app.cli.errors import CliError, Terminated
 
 _SIGNALLED = {"SIGTERM": 143, "SIGHUP": 129}
@@ -71,10 +72,14 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+app.add_typer(keys.app, name="keys")
+
 Url = Annotated[
     str | None, typer.Option("--url", envvar="MILP_URL", help="The service. Default: the one `milp up` starts here.")
 ]
-Key = Annotated[str | None, typer.Option("--api-key", envvar="MILP_API_KEY", help="API key, where the service asks.")]
+Key = Annotated[
+    str | None, typer.Option("--api-key", envvar="MILP_API_KEY", help="API key. Default: this machine's own.")
+]
 User = Annotated[str, typer.Argument(help="The user's id.", metavar="USER")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of everything embedded (MILP_DATA_DIR).")]
 Trials = Annotated[int | None, typer.Option("--trials", min=2, max=1000, help="Most trials, the base's included.")]

@@ -13,6 +13,7 @@ import typer
 from app.cli.client import ServiceClient
 from app.cli.errors import CliError, ServiceAwayError
 from app.cli.signals import end_in_order
+from app.embedded.own_key import own_key_file, read_own_key
 from app.embedded.service import EmbeddedService, local_url
 from app.settings import Settings
 
@@ -47,14 +48,14 @@ def settings_with(**given: Any) -> Settings:
     except SettingsError:  # only of a setting that is itself JSON, of which there is this one
         raise CliError(
             "The setting MILP_API_KEYS is not JSON. Write an object of keys and their tenants, as in "
-            """MILP_API_KEYS='{"a-long-secret": "default"}', or leave it out for a service without keys."""
+            """MILP_API_KEYS='{"a-long-secret": "default"}', or leave it out: `milp keys` makes keys without it."""
         ) from None
 
 
 def client(url: str | None, api_key: str | None) -> ServiceClient:
     """A client of the service at `url`, or of the one `milp up` starts with these settings."""
     settings = settings_with()
-    return ServiceClient(url or local_url(settings), api_key or _own_key(settings, url))
+    return ServiceClient(url or local_url(settings), api_key or own_key(settings, url))
 
 
 def up(settings: Settings) -> None:
@@ -63,6 +64,11 @@ def up(settings: Settings) -> None:
     try:
         with EmbeddedService(settings, _say_starting) as service:
             typer.echo(f"Ready at {service.url} (API description: {service.url}/docs)")
+            if not service.settings.api_keys:
+                file = own_key_file(service.settings.data_dir)
+                typer.echo(
+                    f'Other clients than `milp` send its key, as in: curl -H "Authorization: Bearer $(cat {file})"'
+                )
             typer.echo(f"Data and logs: {service.settings.data_dir}. Ctrl-C stops everything.")
             service.wait()
     except KeyboardInterrupt:  # how a service is ordinarily stopped, SIGTERM included: no failure
@@ -85,19 +91,22 @@ def running_or_started(url: str | None, api_key: str | None) -> Iterator[Service
             return
         if url is not None:
             raise ServiceAwayError(f"No service is ready at {url}. Start one with `milp up`, or leave out --url.")
-    with EmbeddedService(settings, _say_starting) as started:
-        key = api_key or _own_key(settings, None)
-        with ServiceClient(started.url, key) as own:
-            store = None if settings.store_url else started.settings.data_dir / "store"
-            try:
-                yield Service(own, started.check, store, ours=True)
-            finally:
-                typer.echo("Stopping what was started.")
+    with (
+        EmbeddedService(settings, _say_starting) as started,
+        ServiceClient(started.url, api_key or started.api_key) as own,
+    ):
+        store = None if settings.store_url else started.settings.data_dir / "store"
+        try:
+            yield Service(own, started.check, store, ours=True)
+        finally:
+            typer.echo("Stopping what was started.")
 
 
-def _own_key(settings: Settings, url: str | None) -> str | None:
-    """A key of our own settings, for a service that runs with them; never sent to a URL somebody gave."""
-    return next(iter(settings.api_keys), None) if url is None else None
+def own_key(settings: Settings, url: str | None) -> str | None:
+    """The key of this machine's own service: of its settings, else of its data folder. Never sent to another's URL."""
+    if url is not None and url.rstrip("/") != local_url(settings):
+        return None
+    return next(iter(settings.api_keys), None) or read_own_key(settings.data_dir)
 
 
 def _say_starting(part: str) -> None:

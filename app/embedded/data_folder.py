@@ -27,7 +27,9 @@ class DataFolderLock:
     def __init__(self, data_dir: Path) -> None:
         path = data_dir / _LOCK_NAME
         try:
-            data_dir.mkdir(parents=True, exist_ok=True)
+            data_dir.parent.mkdir(parents=True, exist_ok=True)
+            # Histories will be in it. A folder that was there before is left as its owner wants it.
+            data_dir.mkdir(mode=0o700, exist_ok=True)
             self._file = path.open("a+")
         except OSError as error:
             raise EmbeddedError(

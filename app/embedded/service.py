@@ -24,6 +24,7 @@ from typing import Self
 from app.embedded.child import Child
 from app.embedded.data_folder import DataFolderLock
 from app.embedded.errors import EmbeddedError, PartFailedError, PortInUseError
+from app.embedded.own_key import keep_own_key
 from app.embedded.private_redis import PrivateRedis
 from app.errors import ServiceError
 from app.settings import Settings
@@ -53,6 +54,7 @@ class EmbeddedService:
 
     Attributes:
         settings: what the parts run with, once entered: absolute paths, the real port and the broker's URL.
+        api_key: one that lets in, once entered: of the settings, else the one kept in the data folder.
 
     Raises (on entering):
         AlreadyRunningError, PortInUseError, RedisMissingError, PartFailedError, EmbeddedError.
@@ -60,6 +62,7 @@ class EmbeddedService:
 
     def __init__(self, settings: Settings, say: Callable[[str], None] = _silent) -> None:
         self.settings = settings.model_copy(update={"data_dir": settings.data_dir.resolve()})
+        self.api_key = next(iter(settings.api_keys), "")
         self._say = say
         self._children: list[Child] = []
         self._lock: DataFolderLock | None = None
@@ -110,6 +113,9 @@ class EmbeddedService:
 
         self._say("database")
         _upgrade_database(self.settings)
+        # Whoever runs it with keys of the settings has said whom to let in.
+        if not self.settings.api_keys:
+            self.api_key = keep_own_key(self.settings)
 
         self._say("worker and API")
         environment = child_environment(self.settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, exists, or_, update
+from sqlalchemy import ColumnElement, exists, func, or_, text, update
 from sqlmodel import Session, col, select
 
 from app.errors import InvalidTransitionError, JobNotFoundError
@@ -17,14 +17,16 @@ from app.repositories.users import lock_user
 from app.tables import Job, Step, Trial, now
 
 
-def create_job(session: Session, tenant: str, user_id: str, options: ResolvedOptions) -> Job:
+def create_job(session: Session, tenant: str, user_id: str, options: ResolvedOptions, key_id: str | None = None) -> Job:
     """A queued job with its first step, due at once; a worker hears of it after the commit.
+
+    `key_id` is the API key that asked for it, None where none did.
 
     Raises:
         UserNotFoundError: there is no such user.
     """
     lock_user(session, tenant, user_id)
-    job = Job(tenant_id=tenant, user_id=user_id, options=options.model_dump(mode="json"))
+    job = Job(tenant_id=tenant, user_id=user_id, options=options.model_dump(mode="json"), key_id=key_id)
     session.add(job)
     session.flush()
     add_step(session, job, StepKind.plan)
@@ -38,6 +40,21 @@ def add_step(session: Session, job: Job, kind: StepKind, round: int = 0) -> Step
     session.add(step)
     session.flush()
     return step
+
+
+def unfinished_jobs_of_key(session: Session, tenant: str, key_id: str) -> int:
+    """How many jobs this API key has asked for that have not ended, paused ones too.
+
+    Transactions that count for the same key take turns until they end, so that each sees the job of the one before.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.connection().execute(
+            text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 1))"), {"key": f"{tenant}\n{key_id}"}
+        )
+    statement = select(func.count(col(Job.id))).where(
+        Job.tenant_id == tenant, Job.key_id == key_id, col(Job.status).not_in(list(FINAL))
+    )
+    return session.exec(statement).one()
 
 
 def queued_job(session: Session, tenant: str, user_id: str) -> Job | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.types import Receive, Scope, Send
@@ -22,14 +22,18 @@ class AnswerStream(EventSourceResponse):
         started: Started,
         events: AsyncIterator[ServerSentEvent],
         *,
+        ended: Callable[[], Awaitable[None]],
         headers: Mapping[str, str],
         sep: str | None = None,
     ) -> None:
+        """`ended` is awaited once, when no more of the answer will come."""
         super().__init__(events, headers=headers, sep=sep)
         self._answer = started.answer
+        self._ended = ended
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
         finally:
             self._answer.cancel()
+            await self._ended()

@@ -9,6 +9,7 @@ import json
 import secrets
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,10 +18,11 @@ from sse_starlette import ServerSentEvent
 
 from app import errors
 from app.answers.service import Decoding, Started
-from app.answers.waiting import begun, pieces, whole_text
-from app.auth import TenantDep
+from app.answers.waiting import pieces, whole_text
+from app.auth import Asker
 from app.openapi import problems
 from app.repositories import overview
+from app.routers import metered
 from app.routers.answer_stream import AnswerStream
 from app.routers.parameters import checked_user_id
 from app.routers.responses import ANSWER_PROBLEMS, gone, stream_problem, warning_headers
@@ -39,7 +41,7 @@ _MODELS_LISTED = 1000
 @router.post(
     "/v1/chat/completions", response_model=ChatOut, responses=problems(*ANSWER_PROBLEMS, errors.ModelNotFoundError)
 )
-async def complete(tenant: TenantDep, services: ServicesDep, body: ChatIn, request: Request) -> Response:
+async def complete(caller: Asker, services: ServicesDep, body: ChatIn, request: Request) -> Response:
     """The next turn of a conversation: by the user's active version, else with the memory prompt, else by the base."""
     user_id = _user_of(body, services.settings)
     decoding = Decoding(
@@ -50,23 +52,24 @@ async def complete(tenant: TenantDep, services: ServicesDep, body: ChatIn, reque
         body.stops,
     )
     conversation = [_message(message) for message in body.messages]
-    started = await begun(
-        services.answer_threads,
-        lambda: services.answers.begin(tenant, user_id, conversation, "auto", decoding),
-    )
+    started = await metered.begin(services, caller, user_id, conversation, "auto", decoding)
     reply = _Reply(services, started, body.model)
     if body.stream:
         with_usage = body.stream_options is not None and body.stream_options.include_usage
-        return AnswerStream(started, reply.stream(with_usage), headers=warning_headers(started), sep="\n")
-    text = await whole_text(services.answer_threads, started.answer, lambda: gone(request))
+        ended = partial(metered.end, services, caller, started)
+        return AnswerStream(started, reply.stream(with_usage), ended=ended, headers=warning_headers(started), sep="\n")
+    try:
+        text = await whole_text(services.answer_threads, started.answer, lambda: gone(request))
+    finally:
+        await metered.end(services, caller, started)
     return Response(reply.whole(text), 200, warning_headers(started), "application/json")
 
 
 @router.get("/v1/models", responses=problems())
-def list_models(tenant: TenantDep, services: ServicesDep) -> ModelList:
+def list_models(caller: Asker, services: ServicesDep) -> ModelList:
     """The base, and `milp:<user_id>` for every user whose version is active."""
     with services.database.read() as session:
-        users = overview.users_with_active_version(session, tenant, _MODELS_LISTED)
+        users = overview.users_with_active_version(session, caller.tenant, _MODELS_LISTED)
     base = ModelOut(id=public_name(services.settings), created=0, owned_by="base")
     return ModelList(
         data=[

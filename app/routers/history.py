@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse
 
 from app import erasing, errors
-from app.auth import TenantDep
+from app.auth import Reader, Writer
 from app.forms import is_form, read_form
 from app.idempotency import OnceDep
 from app.importing import Import, Importer, job_options_from
@@ -89,6 +89,7 @@ async def _received_form(request: Request) -> Received:
         errors.SampleTooLongError,
         errors.TooManySamplesError,
         errors.HistoryTooShortError,
+        errors.TooManyJobsError,
         errors.IdempotencyKeyReusedError,
         errors.BodyTooLargeError,
         errors.UnsupportedMediaTypeError,
@@ -96,7 +97,7 @@ async def _received_form(request: Request) -> Received:
 )
 def add_history(
     user_id: UserIdDep,
-    tenant: TenantDep,
+    caller: Writer,
     services: ServicesDep,
     once: OnceDep,
     body: Annotated[Received, Depends(received)],
@@ -105,9 +106,9 @@ def add_history(
     given = _parsed(Importer(services.settings), body)
     return once.run(
         services.database,
-        tenant,
+        caller.deed,
         202,
-        lambda session: take_in(session, tenant, user_id, given, services.settings),
+        lambda session: take_in(session, caller.identity, user_id, given, services.settings),
     )
 
 
@@ -116,12 +117,12 @@ def add_history(
     responses=problems(errors.UserNotFoundError, errors.InvalidUserIdError, errors.InvalidCursorError),
 )
 def list_history(
-    user_id: UserIdDep, tenant: TenantDep, services: ServicesDep, limit: LimitParam = 50, cursor: CursorParam = None
+    user_id: UserIdDep, caller: Reader, services: ServicesDep, limit: LimitParam = 50, cursor: CursorParam = None
 ) -> Paged[SampleOut]:
     """The user's samples, oldest first."""
     with services.database.read() as session:
-        users.get_user(session, tenant, user_id)
-        page = history.page_samples(session, tenant, user_id, cursor, limit)
+        users.get_user(session, caller.tenant, user_id)
+        page = history.page_samples(session, caller.tenant, user_id, cursor, limit)
     return Paged(
         items=[
             SampleOut(
@@ -139,9 +140,9 @@ def list_history(
 
 
 @router.delete("/v1/users/{user_id}/history", responses=problems(errors.UserNotFoundError, errors.StoreFailedError))
-def delete_history(user_id: UserIdDep, tenant: TenantDep, services: ServicesDep) -> HistoryErased:
+def delete_history(user_id: UserIdDep, caller: Writer, services: ServicesDep) -> HistoryErased:
     """Delete the user's samples, cancel their jobs, and erase every stack made of them. The user stays."""
-    gone = erasing.erase_history(services, tenant, user_id)
+    gone = erasing.erase_history(services, caller.deed, user_id)
     return HistoryErased(user_id=user_id, samples=gone.samples, versions=gone.versions, jobs_cancelled=gone.jobs)
 
 

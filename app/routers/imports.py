@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse
 
 from app import errors
-from app.auth import TenantDep
+from app.auth import Writer
 from app.forms import is_form, read_form
 from app.idempotency import OnceDep
 from app.importers.formats import FormatName
@@ -76,7 +76,7 @@ async def received_files(request: Request) -> Files:
     ),
 )
 def import_file(
-    tenant: TenantDep,
+    caller: Writer,
     services: ServicesDep,
     once: OnceDep,
     files: Annotated[Files, Depends(received_files)],
@@ -92,7 +92,7 @@ def import_file(
     imported = converted(given, services.settings)
     return once.run(
         services.database,
-        tenant,
+        caller.deed,
         202,
-        lambda session: take_in_all(session, tenant, imported, given, services.settings),
+        lambda session: take_in_all(session, caller.identity, imported, given, services.settings),
     )

@@ -17,7 +17,7 @@ from fastapi import APIRouter, Header
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from app import errors
-from app.auth import TenantDep
+from app.auth import Reader
 from app.openapi import problems
 from app.repositories import events, jobs
 from app.routers.parameters import JobIdDep
@@ -48,15 +48,15 @@ log = structlog.get_logger(__name__)
 )
 def follow(
     job_id: JobIdDep,
-    tenant: TenantDep,
+    caller: Reader,
     services: ServicesDep,
     last_event_id: Annotated[str | None, Header(description="go on after this event")] = None,
 ) -> EventSourceResponse:
     """Everything that happened to the job and happens to it; the stream ends when the job has."""
     after = _event_id(last_event_id)
     with services.database.read() as session:
-        jobs.get_job(session, tenant, job_id)
-    return EventSourceResponse(_stream(services, tenant, job_id, after), ping=KEEP_ALIVE_SECONDS)
+        jobs.get_job(session, caller.tenant, job_id)
+    return EventSourceResponse(_stream(services, caller.tenant, job_id, after), ping=KEEP_ALIVE_SECONDS)
 
 
 async def _stream(services: Services, tenant: str, job_id: str, after: int) -> AsyncIterator[ServerSentEvent]:

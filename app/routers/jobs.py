@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from sqlmodel import Session
 
 from app import errors, job_views
-from app.auth import TenantDep
+from app.auth import Caller, Reader, Writer
 from app.idempotency import OnceDep
 from app.job_states import JobStatus
 from app.openapi import problems
@@ -28,7 +28,7 @@ _MOVING = problems(errors.JobNotFoundError, errors.InvalidTransitionError, error
 
 @router.get("/v1/jobs", responses=problems(errors.InvalidCursorError, errors.InvalidUserIdError))
 def list_jobs(
-    tenant: TenantDep,
+    caller: Reader,
     services: ServicesDep,
     user_id: Annotated[str | None, Query(description="only this user's")] = None,
     status: Annotated[JobStatus | None, Query(description="only those with this status")] = None,
@@ -39,49 +39,49 @@ def list_jobs(
     if user_id is not None:
         checked_user_id(user_id)
     with services.database.read() as session:
-        page = jobs.page_jobs(session, tenant, user_id=user_id, status=status, cursor=cursor, limit=limit)
-        return Paged(items=job_views.summaries(session, tenant, page.items), next_cursor=page.next_cursor)
+        page = jobs.page_jobs(session, caller.tenant, user_id=user_id, status=status, cursor=cursor, limit=limit)
+        return Paged(items=job_views.summaries(session, caller.tenant, page.items), next_cursor=page.next_cursor)
 
 
 @router.get("/v1/jobs/{job_id}", responses=problems(errors.JobNotFoundError))
-def get_job(job_id: JobIdDep, tenant: TenantDep, services: ServicesDep) -> JobOut:
+def get_job(job_id: JobIdDep, caller: Reader, services: ServicesDep) -> JobOut:
     """A job: status, progress, best trial so far, Pareto front, report."""
     with services.database.read() as session:
-        return job_views.full(session, jobs.get_job(session, tenant, job_id))
+        return job_views.full(session, jobs.get_job(session, caller.tenant, job_id))
 
 
 @router.get("/v1/jobs/{job_id}/trials", responses=problems(errors.JobNotFoundError, errors.InvalidCursorError))
 def list_trials(
-    job_id: JobIdDep, tenant: TenantDep, services: ServicesDep, limit: LimitParam = 50, cursor: CursorParam = None
+    job_id: JobIdDep, caller: Reader, services: ServicesDep, limit: LimitParam = 50, cursor: CursorParam = None
 ) -> Paged[TrialOut]:
     """The job's trials by number; number 0 is the base itself."""
     with services.database.read() as session:
-        jobs.get_job(session, tenant, job_id)
-        page = overview.page_trials(session, tenant, job_id, cursor, limit)
+        jobs.get_job(session, caller.tenant, job_id)
+        page = overview.page_trials(session, caller.tenant, job_id, cursor, limit)
     return Paged(items=[job_views.trial_out(trial) for trial in page.items], next_cursor=page.next_cursor)
 
 
 @router.post("/v1/jobs/{job_id}/cancel", response_model=JobOut, responses=_MOVING)
-def cancel(job_id: JobIdDep, tenant: TenantDep, services: ServicesDep, once: OnceDep) -> JSONResponse:
+def cancel(job_id: JobIdDep, caller: Writer, services: ServicesDep, once: OnceDep) -> JSONResponse:
     """End the job. Trials that are done stay to be looked at; nothing is published."""
-    return once.run(services.database, tenant, 200, _moved(tenant, job_id, jobs.cancel_job))
+    return once.run(services.database, caller.deed, 200, _moved(caller, job_id, jobs.cancel_job))
 
 
 @router.post("/v1/jobs/{job_id}/pause", response_model=JobOut, responses=_MOVING)
-def pause(job_id: JobIdDep, tenant: TenantDep, services: ServicesDep, once: OnceDep) -> JSONResponse:
+def pause(job_id: JobIdDep, caller: Writer, services: ServicesDep, once: OnceDep) -> JSONResponse:
     """Start no further step of the job. The one at work finishes, and its trials count."""
-    return once.run(services.database, tenant, 200, _moved(tenant, job_id, jobs.pause_job))
+    return once.run(services.database, caller.deed, 200, _moved(caller, job_id, jobs.pause_job))
 
 
 @router.post("/v1/jobs/{job_id}/resume", response_model=JobOut, responses=_MOVING)
-def resume(job_id: JobIdDep, tenant: TenantDep, services: ServicesDep, once: OnceDep) -> JSONResponse:
+def resume(job_id: JobIdDep, caller: Writer, services: ServicesDep, once: OnceDep) -> JSONResponse:
     """Go on with a paused job."""
-    return once.run(services.database, tenant, 200, _moved(tenant, job_id, jobs.resume_job))
+    return once.run(services.database, caller.deed, 200, _moved(caller, job_id, jobs.resume_job))
 
 
-def _moved(tenant: str, job_id: str, move: Callable[[Session, Job], None]) -> Callable[[Session], JobOut]:
+def _moved(caller: Caller, job_id: str, move: Callable[[Session, Job], None]) -> Callable[[Session], JobOut]:
     def effect(session: Session) -> JobOut:
-        job = jobs.get_job(session, tenant, job_id)
+        job = jobs.get_job(session, caller.tenant, job_id)
         move(session, job)
         return job_views.full(session, job)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Query
 
-from app.errors import InvalidUserIdError, JobNotFoundError, VersionNotFoundError
+from app.errors import InvalidUserIdError, JobNotFoundError, KeyNotFoundError, VersionNotFoundError
 
 USER_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_@:-]{0,127}$"
 _ID = re.compile(r"[A-Za-z0-9_]{1,64}")
@@ -40,8 +40,15 @@ def _version_id(version_id: Annotated[str, Path(description="as in GET /v1/users
     return version_id
 
 
+def _key_id(key_id: Annotated[str, Path(description="as in GET /v1/keys")]) -> str:
+    if not _ID.fullmatch(key_id):
+        raise KeyNotFoundError("That is no key id. GET /v1/keys lists them.")
+    return key_id
+
+
 UserIdDep = Annotated[str, Depends(_user_id)]
 JobIdDep = Annotated[str, Depends(_job_id)]
 VersionIdDep = Annotated[str, Depends(_version_id)]
+KeyIdDep = Annotated[str, Depends(_key_id)]
 LimitParam = Annotated[int, Query(ge=1, le=200, description="items on a page")]
 CursorParam = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 
 import structlog
 from fastapi import APIRouter, Request, Response
@@ -11,10 +12,11 @@ from sse_starlette import ServerSentEvent
 
 from app import errors
 from app.answers.service import Decoding, Started
-from app.answers.waiting import begun, pieces, whole_text
-from app.auth import TenantDep
+from app.answers.waiting import pieces, whole_text
+from app.auth import Asker
 from app.openapi import problems
 from app.problems import as_service_error, problem_body
+from app.routers import metered
 from app.routers.answer_stream import AnswerStream
 from app.routers.parameters import UserIdDep
 from app.schemas.responses import MemoryPair, ResponseIn, ResponseOut, ResponseWarning, Usage
@@ -31,6 +33,7 @@ ANSWER_PROBLEMS = (
     errors.PromptTooLongError,
     errors.AdapterUnusableError,
     errors.StoreFailedError,
+    errors.TokenQuotaReachedError,
     errors.QueueFullError,
     errors.BaseUnavailableError,
 )
@@ -43,7 +46,7 @@ log = structlog.get_logger(__name__)
     responses=problems(*ANSWER_PROBLEMS, errors.NoActiveVersionError),
 )
 async def respond(
-    user_id: UserIdDep, tenant: TenantDep, services: ServicesDep, body: ResponseIn, request: Request
+    user_id: UserIdDep, caller: Asker, services: ServicesDep, body: ResponseIn, request: Request
 ) -> Response:
     """Answer a query. Where the active version cannot be used, mode auto falls back to the memory prompt and says so.
 
@@ -51,14 +54,15 @@ async def respond(
     """
     decoding = Decoding(body.max_new_tokens, body.temperature, body.top_p, body.seed)
     conversation = [Message("user", body.query)]
-    started = await begun(
-        services.answer_threads,
-        lambda: services.answers.begin(tenant, user_id, conversation, body.mode, decoding),
-    )
+    started = await metered.begin(services, caller, user_id, conversation, body.mode, decoding)
     headers = warning_headers(started)
     if body.stream:
-        return AnswerStream(started, _stream(services, started), headers=headers)
-    text = await whole_text(services.answer_threads, started.answer, lambda: gone(request))
+        ended = partial(metered.end, services, caller, started)
+        return AnswerStream(started, _stream(services, started), ended=ended, headers=headers)
+    try:
+        text = await whole_text(services.answer_threads, started.answer, lambda: gone(request))
+    finally:
+        await metered.end(services, caller, started)
     return Response(_finished(services, started, text), 200, headers, "application/json")
 
 

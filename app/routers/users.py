@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from app import erasing, errors, job_views
-from app.auth import TenantDep
+from app.auth import Reader, Writer
 from app.idempotency import OnceDep
 from app.intake import start_job
 from app.job_options import JobOptions
@@ -23,21 +23,21 @@ router = APIRouter(tags=["users"])
 
 @router.get("/v1/users", responses=problems(errors.InvalidCursorError))
 def list_users(
-    tenant: TenantDep, services: ServicesDep, limit: LimitParam = 50, cursor: CursorParam = None
+    caller: Reader, services: ServicesDep, limit: LimitParam = 50, cursor: CursorParam = None
 ) -> Paged[UserSummary]:
     """The tenant's users, by id."""
     with services.database.read() as session:
-        page = users.page_users(session, tenant, cursor, limit)
+        page = users.page_users(session, caller.tenant, cursor, limit)
     items = [UserSummary.model_validate(user, from_attributes=True) for user in page.items]
     return Paged(items=items, next_cursor=page.next_cursor)
 
 
 @router.get("/v1/users/{user_id}", responses=problems(errors.UserNotFoundError, errors.InvalidUserIdError))
-def get_user(user_id: UserIdDep, tenant: TenantDep, services: ServicesDep) -> UserOut:
+def get_user(user_id: UserIdDep, caller: Reader, services: ServicesDep) -> UserOut:
     """A user, the size of their history, and which version answers for them."""
     with services.database.read() as session:
-        user = users.get_user(session, tenant, user_id)
-        count = history.count_samples(session, tenant, user_id)
+        user = users.get_user(session, caller.tenant, user_id)
+        count = history.count_samples(session, caller.tenant, user_id)
     return UserOut(**user.model_dump(exclude={"tenant_id"}), samples=count)
 
 
@@ -45,9 +45,9 @@ def get_user(user_id: UserIdDep, tenant: TenantDep, services: ServicesDep) -> Us
     "/v1/users/{user_id}",
     responses=problems(errors.UserNotFoundError, errors.InvalidUserIdError, errors.StoreFailedError),
 )
-def delete_user(user_id: UserIdDep, tenant: TenantDep, services: ServicesDep) -> UserErased:
+def delete_user(user_id: UserIdDep, caller: Writer, services: ServicesDep) -> UserErased:
     """Delete the user with everything: history, jobs, versions, stored stacks."""
-    return erasing.erase_user(services, tenant, user_id)
+    return erasing.erase_user(services, caller.deed, user_id)
 
 
 @router.post(
@@ -59,12 +59,13 @@ def delete_user(user_id: UserIdDep, tenant: TenantDep, services: ServicesDep) ->
         errors.InvalidUserIdError,
         errors.EmptyHistoryError,
         errors.HistoryTooShortError,
+        errors.TooManyJobsError,
         errors.IdempotencyKeyReusedError,
     ),
 )
 def personalize(
     user_id: UserIdDep,
-    tenant: TenantDep,
+    caller: Writer,
     services: ServicesDep,
     once: OnceDep,
     options: JobOptions | None = None,
@@ -75,7 +76,9 @@ def personalize(
     """
     return once.run(
         services.database,
-        tenant,
+        caller.deed,
         202,
-        lambda session: job_views.full(session, start_job(session, tenant, user_id, options, services.settings)),
+        lambda session: job_views.full(
+            session, start_job(session, caller.identity, user_id, options, services.settings)
+        ),
     )

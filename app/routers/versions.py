@@ -7,7 +7,7 @@ from fastapi.responses import JSONResponse
 from sqlmodel import Session
 
 from app import errors
-from app.auth import TenantDep
+from app.auth import Caller, Reader, Writer
 from app.idempotency import OnceDep
 from app.openapi import problems
 from app.repositories import users, versions
@@ -23,12 +23,12 @@ _POINTING = problems(errors.UserNotFoundError, errors.VersionNotFoundError, erro
 
 @router.get("/v1/users/{user_id}/versions", responses=problems(errors.UserNotFoundError, errors.InvalidCursorError))
 def list_versions(
-    user_id: UserIdDep, tenant: TenantDep, services: ServicesDep, limit: LimitParam = 50, cursor: CursorParam = None
+    user_id: UserIdDep, caller: Reader, services: ServicesDep, limit: LimitParam = 50, cursor: CursorParam = None
 ) -> Paged[VersionOut]:
     """The user's versions, newest first."""
     with services.database.read() as session:
-        active = users.get_user(session, tenant, user_id).active_version_id
-        page = versions.page_versions(session, tenant, user_id, cursor, limit)
+        active = users.get_user(session, caller.tenant, user_id).active_version_id
+        page = versions.page_versions(session, caller.tenant, user_id, cursor, limit)
     items = [
         VersionOut(**version.model_dump(exclude={"row", "tenant_id"}), active=version.id == active)
         for version in page.items
@@ -38,16 +38,16 @@ def list_versions(
 
 @router.post("/v1/users/{user_id}/versions/{version_id}/activate", response_model=ActiveVersion, responses=_POINTING)
 def activate(
-    user_id: UserIdDep, version_id: VersionIdDep, tenant: TenantDep, services: ServicesDep, once: OnceDep
+    user_id: UserIdDep, version_id: VersionIdDep, caller: Writer, services: ServicesDep, once: OnceDep
 ) -> JSONResponse:
     """Let this version answer from the next request on: roll back, or try one that did not pass its gate."""
-    return once.run(services.database, tenant, 200, lambda s: _point(s, tenant, user_id, version_id))
+    return once.run(services.database, caller.deed, 200, lambda s: _point(s, caller, user_id, version_id))
 
 
 @router.post("/v1/users/{user_id}/versions/deactivate", response_model=ActiveVersion, responses=_POINTING)
-def deactivate(user_id: UserIdDep, tenant: TenantDep, services: ServicesDep, once: OnceDep) -> JSONResponse:
+def deactivate(user_id: UserIdDep, caller: Writer, services: ServicesDep, once: OnceDep) -> JSONResponse:
     """Let no version answer: mode auto is the memory prompt again."""
-    return once.run(services.database, tenant, 200, lambda s: _point(s, tenant, user_id, None))
+    return once.run(services.database, caller.deed, 200, lambda s: _point(s, caller, user_id, None))
 
 
 @router.get(
@@ -63,16 +63,16 @@ def deactivate(user_id: UserIdDep, tenant: TenantDep, services: ServicesDep, onc
         }
     },
 )
-def export(user_id: UserIdDep, version_id: VersionIdDep, tenant: TenantDep, services: ServicesDep) -> Response:
+def export(user_id: UserIdDep, version_id: VersionIdDep, caller: Reader, services: ServicesDep) -> Response:
     """The version as a zip: unpack it and load the folder with `PeftModel.from_pretrained`."""
     with services.database.read() as session:
-        users.get_user(session, tenant, user_id)
-        path = versions.get_version(session, tenant, user_id, version_id).path
+        users.get_user(session, caller.tenant, user_id)
+        path = versions.get_version(session, caller.tenant, user_id, version_id).path
     content = services.store.export_zip(path)
     headers = {"Content-Disposition": f'attachment; filename="{version_id}.zip"'}
     return Response(content, media_type="application/zip", headers=headers)
 
 
-def _point(session: Session, tenant: str, user_id: str, version_id: str | None) -> ActiveVersion:
-    versions.activate(session, users.get_user(session, tenant, user_id), version_id)
+def _point(session: Session, caller: Caller, user_id: str, version_id: str | None) -> ActiveVersion:
+    versions.activate(session, users.get_user(session, caller.tenant, user_id), version_id)
     return ActiveVersion(user_id=user_id, version_id=version_id)

@@ -75,7 +75,7 @@ class HistoryUpload(BaseModel):
 class JobSkipped(BaseModel):
     """Why no job was started."""
 
-    code: Literal["not_asked", "nothing_new", "history_too_short"]
+    code: Literal["not_asked", "nothing_new", "history_too_short", "too_many_jobs"]
     detail: str
 
 

@@ -22,12 +22,13 @@ from urllib.parse import urlsplit
 
 from adapters_store.record import Provenance
 from adapters_store.store import AdapterStore
+from app.access.key_text import key_text, secret_digest
 from app.database import Database
 from app.embedded.child import Child
 from app.embedded.service import child_environment, local_url
-from app.repositories import users, versions
+from app.repositories import api_keys, users, versions
 from app.settings import Settings
-from app.tables import Version
+from app.tables import ApiKey, Version
 from benchmarks.material import default_lora, generated_stack
 from benchmarks.results_file import ROOT, Row, alone, limited
 from benchmarks.serve.answers import percentile
@@ -38,6 +39,8 @@ RATES = (PER_SECOND, 20)
 """The rate of the target, and one at which two cores have time to spare: beyond that, answers wait for each other."""
 LIMIT_MS = 5.0
 USERS = 8
+_KEY_ID, _SECRET = f"key_{0:024x}", f"{0:064x}"
+"""A key of the database, as clients have: looking it up is part of what the service adds."""
 _DURATION = re.compile(rb"engine;dur=([\d.]+)")
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
@@ -116,10 +119,14 @@ class _Client:
 
 def _post(path: str, query: str) -> bytes:
     body = json.dumps({"query": query, "max_new_tokens": 1}).encode()
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+    head = [
+        f"POST {path} HTTP/1.1",
+        "Host: bench",
+        f"Authorization: Bearer {key_text(_KEY_ID, _SECRET)}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    ]
+    return "\r\n".join([*head, "", ""]).encode() + body
 
 
 @contextmanager
@@ -152,6 +159,14 @@ def _publish(settings: Settings, base: Base) -> None:
     """Users with an active version each, as a worker publishes them."""
     database = Database(settings.resolved_database_url)
     database.upgrade()
+    with database.write() as session:
+        api_keys.ensure_tenant(session, "default")
+        digest = secret_digest(_SECRET)
+        session.add(
+            ApiKey(
+                id=_KEY_ID, tenant_id="default", name="bench", scopes=["answer"], secret_digest=digest, created_by=""
+            )
+        )
     store = AdapterStore.open(settings.resolved_store_url)
     provenance = Provenance(base.name, base.digest, base.model_type, any(p.transposed for p in base.projections))
     for i in range(USERS):

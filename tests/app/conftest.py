@@ -11,6 +11,7 @@ from app.main import create_app
 from app.settings import Settings
 from engine.base import Base, load_base
 from tests.support.api import Service, served, wait_until_ready
+from tests.support.keys import AUTH, KEYS
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def api_settings(settings: Settings, database_url: str) -> Settings:
 @pytest.fixture
 def api(api_settings: Settings) -> Iterator[TestClient]:
     """The API on each kind of database; it answers everything but queries."""
-    with TestClient(create_app(api_settings), raise_server_exceptions=False) as client:
+    with TestClient(create_app(api_settings), raise_server_exceptions=False, headers=AUTH) as client:
         yield client
 
 
@@ -37,6 +38,7 @@ def answering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         settings = Settings(
             _env_file=None,
             data_dir=tmp_path_factory.mktemp("answering"),
+            api_keys=KEYS,
             dtype="float32",
             torch_threads=1,
             max_new_tokens=12,

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,10 @@ import pytest
 from app.errors import ServiceError
 from app.main import create_app
 from app.settings import Settings
+from tests.support.routes import OPEN, operations, scope_of
+
+ROOT = Path(__file__).resolve().parents[2]
+SECURITY_PAGE = ROOT / "docs" / "security.md"
 
 PROMISED = """
 GET POST DELETE /v1/users/{user_id}/history
@@ -33,6 +39,10 @@ GET /v1/users/{user_id}/versions/{version_id}/export
 POST /v1/users/{user_id}/responses
 POST /v1/chat/completions
 GET /v1/models
+GET POST /v1/keys
+POST /v1/keys/{key_id}/rotate
+POST /v1/keys/{key_id}/revoke
+GET /v1/audit
 GET /livez
 GET /readyz
 GET /metrics
@@ -42,12 +52,6 @@ GET /metrics
 @pytest.fixture
 def document(settings: Settings) -> dict[str, Any]:
     return create_app(settings).openapi()
-
-
-def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            yield f"{method.upper()} {path}", operation
 
 
 def test_every_promised_route_is_there_and_no_other(document: dict[str, Any]) -> None:
@@ -62,7 +66,7 @@ def test_every_route_says_what_it_does_and_how_it_fails(document: dict[str, Any]
         assert operation.get("description"), name
         if "/v1/" in name:
             failures = {status for status in operation["responses"] if status >= "400"}
-            assert {"401", "422", "500", "503"} <= failures, name
+            assert {"401", "403", "422", "429", "500", "503"} <= failures, name
             if "{" in name:
                 assert "404" in failures or name.startswith("POST /v1/users/{user_id}/history"), name
         for status, answer in operation["responses"].items():
@@ -120,3 +124,18 @@ def test_a_history_may_come_as_samples_or_as_one_conversation(document: dict[str
     assert [schemas[name]["additionalProperties"] for name in named] == [False, False]
     assert [both <= set(schemas[name]["properties"]) for name in named] == [True, True]
     assert "ChatMessageIn" in schemas
+
+
+def test_the_page_on_security_gives_every_route_the_scope_it_has(document: dict[str, Any]) -> None:
+    page = SECURITY_PAGE.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?:`(\w+)`|open) \| (`(?:GET|POST|DELETE) /.*) \|$", page, re.MULTILINE)
+    written = {route: scope for scope, routes in rows for route in re.findall(r"`([^`]+)`", routes)}
+    declared = {name: "" if name in OPEN else scope_of(operation) for name, operation in operations(document)}
+    assert written == declared
+
+
+def test_every_test_the_page_on_security_names_is_there() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", SECURITY_PAGE.read_text(encoding="utf-8"))
+    assert len(named) > 15
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), (file, test)

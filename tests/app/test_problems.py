@@ -13,6 +13,7 @@ from app.main import create_app
 from app.problems import as_service_error
 from app.settings import Settings
 from engine import errors as engine
+from tests.support.keys import AUTH
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def client(settings: Settings, sqlite_url: str) -> Iterator[TestClient]:
         raise ZeroDivisionError("the secret is 42")
 
     app.add_api_route("/boom", boom)
-    with TestClient(app, raise_server_exceptions=False) as opened:
+    with TestClient(app, raise_server_exceptions=False, headers=AUTH) as opened:
         yield opened
 
 

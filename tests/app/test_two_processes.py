@@ -15,6 +15,7 @@ from app.settings import Settings
 from engine.base import Base, load_base
 from tests.support.api import Service, pairs, publish, wait_until_ready
 from tests.support.families import save_tiny_model
+from tests.support.keys import AUTH
 from tests.workers.processes import api_process
 
 
@@ -39,8 +40,8 @@ def two(settings: Settings, postgres_url: str, tiny: Base, tmp_path: Path) -> It
     with (
         api_process(shared, tmp_path / "first.log") as one,
         api_process(shared, tmp_path / "second.log") as other,
-        httpx.Client(base_url=one, timeout=120, trust_env=False) as first,
-        httpx.Client(base_url=other, timeout=120, trust_env=False) as second,
+        httpx.Client(base_url=one, timeout=120, trust_env=False, headers=AUTH) as first,
+        httpx.Client(base_url=other, timeout=120, trust_env=False, headers=AUTH) as second,
     ):
         wait_until_ready(first)
         wait_until_ready(second)

@@ -26,6 +26,7 @@ from engine.base import Base
 from engine.configuration import Configuration
 from engine.projections import Projection
 from engine.stack import Stack, active_projections
+from tests.support.keys import bearer
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Service:
 
 @contextmanager
 def served(settings: Settings) -> Iterator[Service]:
-    """The service behind uvicorn on a free port of the loopback, in a thread."""
+    """The service behind uvicorn on a free port of the loopback, in a thread; its client has the settings' key."""
     server = uvicorn.Server(
         uvicorn.Config(create_app(settings), host="127.0.0.1", port=0, log_level="warning", ws="none", log_config=None)
     )
@@ -54,7 +55,8 @@ def served(settings: Settings) -> Iterator[Service]:
     database = Database(settings.resolved_database_url)
     url = f"http://127.0.0.1:{port}"
     try:
-        with httpx.Client(base_url=url, timeout=120, trust_env=False) as client:
+        headers = bearer(next(iter(settings.api_keys)))
+        with httpx.Client(base_url=url, timeout=120, trust_env=False, headers=headers) as client:
             yield Service(settings, url, client, database, AdapterStore.open(settings.resolved_store_url))
     finally:
         server.should_exit = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -119,4 +120,4 @@ def _end_group(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
 
 
 def _as_text(value: object) -> str:
-    return "{}" if value == {} else str(value)
+    return json.dumps(value) if isinstance(value, dict) else str(value)

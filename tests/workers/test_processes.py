@@ -15,6 +15,7 @@ from app.database import Database
 from app.job_states import JobStatus, StepKind, StepState, TrialState
 from app.settings import Settings
 from app.tables import Job, Step
+from tests.support.keys import AUTH
 from tests.support.servers import RedisServer
 from tests.workers.helpers import (
     add_job,
@@ -120,7 +121,7 @@ def test_a_job_of_an_api_killed_right_after_its_answer_runs_once_there_is_a_work
     sent = [{"query": s.query, "response": s.response} for s in samples()]
     body = {"samples": sent, "options": {"trials": 2, "epochs": 1, "seed": 7}}
     with api_process(service, tmp_path / "api.log") as url:
-        answer = httpx.post(f"{url}/v1/users/ada/history", json=body, timeout=60, trust_env=False)
+        answer = httpx.post(f"{url}/v1/users/ada/history", json=body, timeout=60, trust_env=False, headers=AUTH)
     assert answer.status_code == 202, answer.text
     job = Job(id=answer.json()["job"]["id"], tenant_id="default")
     assert job_now(service_database, job).status is JobStatus.queued

@@ -9,6 +9,7 @@ from app.intake import take_in
 from app.repositories import erasure, users
 from app.settings import Settings
 from engine.history import Sample, split_in_time
+from tests.support.keys import someone
 from tests.support.records import samples
 
 TENANT = "t"
@@ -16,7 +17,7 @@ TENANT = "t"
 
 def add(database: Database, settings: Settings, given: list[Sample], user_id: str = "u") -> None:
     with database.write() as session:
-        take_in(session, TENANT, user_id, Import(given, personalize=False), settings)
+        take_in(session, someone(TENANT), user_id, Import(given, personalize=False), settings)
 
 
 def nearest(database: Database, cache: MemoryCache, query: str, user_id: str = "u") -> list[str]:
@@ -76,7 +77,7 @@ def test_users_of_one_name_in_two_tenants_are_two(database: Database, settings: 
     cache = MemoryCache()
     add(database, settings, samples(10))
     with database.write() as session:
-        take_in(session, "other", "u", Import([Sample("theirs", "r")], personalize=False), settings)
+        take_in(session, someone("other"), "u", Import([Sample("theirs", "r")], personalize=False), settings)
     nearest(database, cache, "question")
     with database.read() as session:
         theirs = cache.retriever(session, users.get_user(session, "other", "u")).nearest("question", 5)

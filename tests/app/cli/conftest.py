@@ -13,6 +13,7 @@ import pytest
 from app.cli.client import ServiceClient
 from app.embedded.service import EmbeddedService
 from app.settings import Settings
+from tests.app.cli.service import remember_key
 
 LAYERS = 12
 
@@ -139,12 +140,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServic
     folder = tmp_path_factory.mktemp("svc")
     # A low bar for epochs keeps the tests short; the search is the same.
     with EmbeddedService(Settings(_env_file=None, data_dir=folder, port=0, epochs=1, max_new_tokens=8)) as running:
+        remember_key(running.url, running.api_key)
         yield running
 
 
 @pytest.fixture
 def client(service: EmbeddedService) -> Iterator[ServiceClient]:
-    with ServiceClient(service.url) as opened:
+    with ServiceClient(service.url, service.api_key) as opened:
         yield opened
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 
@@ -18,13 +19,23 @@ class Ran:
     err: str
 
 
+_keys: dict[str, str] = {}
+
+
+def remember_key(url: str, key: str) -> None:
+    """Have `milp` send this key to the service of this URL, as a person would who set MILP_API_KEY."""
+    _keys[url] = key
+
+
 def milp(*arguments: str, folder: Path, given: str = "", **settings: str) -> Ran:
     """Run `milp ARGUMENTS` in `folder`, with `given` on its standard input."""
+    url = next((after for before, after in pairwise(arguments) if before == "--url"), "")
+    known = {"MILP_API_KEY": _keys[url]} if url in _keys else {}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MILP_")}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-m", "app.cli.main", *arguments],
         cwd=folder,
-        env={**kept, **settings},
+        env={**kept, **known, **settings},
         input=given,
         capture_output=True,
         text=True,

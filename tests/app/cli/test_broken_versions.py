@@ -16,6 +16,7 @@ from app.tables import Version
 from engine.base import load_base
 from tests.app.cli.service import milp, one_line
 from tests.support.api import Service, publish, weights_file
+from tests.support.keys import bearer
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def tampered(service: EmbeddedService, histories: Path, tmp_path: Path) -> Itera
     database = Database(service.settings.resolved_database_url)
     store = AdapterStore.open(service.settings.resolved_store_url)
     base = load_base(service.settings.base_model, device="cpu", dtype="float32", threads=1)
-    with httpx.Client(base_url=service.url) as http:
+    with httpx.Client(base_url=service.url, headers=bearer(service.api_key)) as http:
         shared = Service(service.settings, service.url, http, database, store)
         version = publish(shared, base, ada)
     weights = weights_file(shared, version)

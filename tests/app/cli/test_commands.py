@@ -32,7 +32,19 @@ def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     commands = re.findall(r"^  (\w+)  ", ran.stdout, re.MULTILINE)
-    assert commands == ["up", "demo", "import", "personalize", "status", "ask", "chat", "export", "users", "jobs"]
+    assert commands == [
+        "up",
+        "demo",
+        "import",
+        "personalize",
+        "status",
+        "ask",
+        "chat",
+        "export",
+        "users",
+        "jobs",
+        "keys",
+    ]
     assert ran.stdout.splitlines()[-1] == "loaded:"
 
 
@@ -53,7 +65,8 @@ def test_a_url_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_service_is_looked_for_where_the_settings_say(service: EmbeddedService, tmp_path: Path) -> None:
-    ran = milp("status", folder=tmp_path, MILP_PORT=str(service.settings.port))
+    here = {"MILP_PORT": str(service.settings.port), "MILP_DATA_DIR": str(service.settings.data_dir)}
+    ran = milp("status", folder=tmp_path, **here)
     assert ran.out.startswith(f"The service at {service.url} is ready.")
 
 

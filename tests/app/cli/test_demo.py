@@ -64,7 +64,10 @@ def test_a_user_whose_job_fails_does_not_cost_the_others_their_reports(
     with subprocess.Popen(
         [sys.executable, "-m", "app.cli.main", "demo", *arguments],
         cwd=tmp_path,
-        env={name: value for name, value in os.environ.items() if not name.startswith("MILP_")},
+        env={
+            **{name: value for name, value in os.environ.items() if not name.startswith("MILP_")},
+            "MILP_API_KEY": service.api_key,
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -14,8 +14,9 @@ from app.cli.errors import CliError, RefusedError
 from app.cli.histories import History
 from app.cli.sending import send_file, send_history
 from app.settings import Settings
-from tests.app.cli.service import milp, one_line
+from tests.app.cli.service import milp, one_line, remember_key
 from tests.support.api import Service, pairs, served
+from tests.support.keys import KEY
 
 MOST_BYTES = 1500
 """About fifteen of the pairs below."""
@@ -26,12 +27,13 @@ def strict(settings: Settings) -> Iterator[Service]:
     """A service without a base model that takes small requests only."""
     small = {"max_body_bytes": MOST_BYTES, "max_sample_chars": 1000, "base_model": str(settings.data_dir / "none")}
     with served(settings.model_copy(update=small)) as service:
+        remember_key(service.url, KEY)
         yield service
 
 
 @pytest.fixture
 def client(strict: Service) -> Iterator[ServiceClient]:
-    with ServiceClient(strict.url) as opened:
+    with ServiceClient(strict.url, KEY) as opened:
         yield opened
 
 
@@ -115,7 +117,7 @@ def test_a_job_begins_also_where_only_the_last_part_held_nothing_new(client: Ser
 def test_a_body_of_many_megabytes_is_refused_in_words_and_cut(settings: Settings) -> None:
     changed = {"max_body_bytes": 2**20, "base_model": str(settings.data_dir / "none")}
     samples = [{"query": f"{i} " + "q" * 7000, "response": "r" * 7000} for i in range(600)]
-    with served(settings.model_copy(update=changed)) as service, ServiceClient(service.url) as client:
+    with served(settings.model_copy(update=changed)) as service, ServiceClient(service.url, KEY) as client:
         assert send_history(client, History("ann", "", samples), personalize=False)["added"] == 600
 
 

@@ -49,3 +49,12 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(EmbeddedError, match=r"file/data cannot be written .* MILP_DATA_DIR"):
         DataFolderLock(tmp_path / "file" / "data")
+
+
+def test_a_new_folder_is_for_its_account_alone_and_an_old_one_stays_as_it_was(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    old.mkdir()
+    old.chmod(0o755)
+    for folder, mode in ((tmp_path / "deep" / "new", 0o700), (old, 0o755)):
+        DataFolderLock(folder).release()
+        assert folder.stat().st_mode & 0o777 == mode

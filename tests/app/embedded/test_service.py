@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from app.cli.client import ServiceClient
+from app.embedded.own_key import read_own_key
 from app.embedded.service import child_environment, local_url
 from app.settings import Settings
 from tests.support.families import save_tiny_model
@@ -39,8 +40,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Up:
     """A running `milp up`: its process, where it answers, and all processes below it."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
+    def __init__(self, process: subprocess.Popen[str], data_dir: Path) -> None:
+        self.process, self.data_dir = process, data_dir
         assert process.stdout is not None
         self.said: list[str] = []
         for line in process.stdout:
@@ -52,6 +53,10 @@ class Up:
         else:
             pytest.fail("".join(self.said))
         self.below = psutil.Process(process.pid).children(recursive=True)
+
+    def client(self) -> ServiceClient:
+        """One with the key in the data folder."""
+        return ServiceClient(self.url, read_own_key(self.data_dir))
 
     def part(self, word: str) -> psutil.Process:
         """The topmost process below with `word` in its command line."""
@@ -70,7 +75,7 @@ def milp_up(folder: Path, *options: str, **settings: str) -> Iterator[Up]:
         command, cwd=folder, env=environment(**settings), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
-            yield Up(process)
+            yield Up(process, folder / "data")
         finally:
             process.kill()
 
@@ -105,7 +110,7 @@ def begin_a_job(client: ServiceClient) -> str:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="see app.embedded.die_with_parent")
 def test_kill_minus_nine_on_the_parent_leaves_no_orphan_even_while_a_pool_process_trains(folder: Path) -> None:
-    with milp_up(folder) as up, ServiceClient(up.url) as client:
+    with milp_up(folder) as up, up.client() as client:
         wait_until_busy(client, begin_a_job(client))
         below = psutil.Process(up.process.pid).children(recursive=True)
         assert len(below) > 3  # redis, celery, uvicorn, and celery's pool process
@@ -115,7 +120,7 @@ def test_kill_minus_nine_on_the_parent_leaves_no_orphan_even_while_a_pool_proces
 
 @pytest.mark.skipif(sys.platform != "linux", reason="see app.embedded.die_with_parent")
 def test_kill_minus_nine_on_the_worker_leaves_no_orphan_and_ends_the_service_with_its_log(folder: Path) -> None:
-    with milp_up(folder) as up, ServiceClient(up.url) as client:
+    with milp_up(folder) as up, up.client() as client:
         wait_until_busy(client, begin_a_job(client))
         below = psutil.Process(up.process.pid).children(recursive=True)
         up.part("celery").kill()
@@ -128,7 +133,7 @@ def test_kill_minus_nine_on_the_worker_leaves_no_orphan_and_ends_the_service_wit
 
 
 def test_ctrl_c_and_sigterm_stop_every_part_and_a_restart_goes_on_where_it_was(folder: Path) -> None:
-    with milp_up(folder) as up, ServiceClient(up.url) as client:
+    with milp_up(folder) as up, up.client() as client:
         assert len({up.part(word).pid for word in ("redis-server", "celery", "uvicorn")}) == 3
         job_id = begin_a_job(client)
         wait_until_busy(client, job_id)
@@ -141,7 +146,7 @@ def test_ctrl_c_and_sigterm_stop_every_part_and_a_restart_goes_on_where_it_was(f
         assert up.rest().strip() == "Stopped."
         assert up.process.returncode == 0
         assert survivors(up.below) == []
-    with milp_up(folder) as up, ServiceClient(up.url) as client:
+    with milp_up(folder) as up, up.client() as client:
         assert client.user("anna")["samples"] == 30
         wait_until_busy(client, job_id)
         up.process.send_signal(signal.SIGTERM)

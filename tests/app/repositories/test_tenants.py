@@ -2,15 +2,70 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from sqlmodel import Session
 
+import app.repositories
 from app.database import Database
-from app.errors import JobNotFoundError, UserNotFoundError, VersionNotFoundError
+from app.errors import JobNotFoundError, KeyNotFoundError, UserNotFoundError, VersionNotFoundError
 from app.job_states import TrialState
-from app.repositories import erasure, events, history, idempotency, jobs, overview, trials, users, versions
-from app.tables import Job
+from app.repositories import (
+    api_keys,
+    audit,
+    erasure,
+    events,
+    history,
+    idempotency,
+    jobs,
+    overview,
+    trials,
+    users,
+    versions,
+)
+from app.tables import ApiKey, Job
 from tests.support.records import add_job, add_trials, add_user, options, samples, version
+
+OF_NO_TENANT = {
+    "api_keys.find_key": "comes before a tenant is known, and tells it",
+    "api_keys.mark_used": "of a key that was let in",
+    "api_keys.tenants": "for the operator, who is above them",
+    "audit.forget_older": "age alone decides",
+    "clock.database_now": "looks at no row",
+    "overview.jobs_by_status": "figures of the whole service",
+    "overview.steps_waiting": "figures of the whole service",
+    "steps.any_expired": "for workers, which work for all tenants",
+    "steps.claim": "for workers; gives a claim that names its tenant",
+    "steps.due_steps": "for workers",
+    "steps.release_expired": "for workers",
+    "steps.startable_steps": "for workers",
+}
+"""Functions that ask the database without naming a tenant, each with its reason."""
+_ROWS = ("User", "Job", "Step", "Version", "Claim")
+"""What carries its tenant with it."""
+
+
+def names_a_tenant(function: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(function).parameters
+    return "tenant" in parameters or any(p.annotation in _ROWS for p in parameters.values())
+
+
+def test_every_query_names_its_tenant_or_has_a_reason_not_to() -> None:
+    found = {}
+    for module in pkgutil.iter_modules(app.repositories.__path__):
+        loaded = importlib.import_module(f"app.repositories.{module.name}")
+        for name, function in inspect.getmembers(loaded, inspect.isfunction):
+            asks = "session" in inspect.signature(function).parameters
+            if function.__module__ == loaded.__name__ and not name.startswith("_") and asks:
+                found[f"{module.name}.{name}"] = names_a_tenant(function)
+    assert len(found) > 50
+    found.pop("paging.page")  # of a statement that was made by one of the others
+    assert {name for name, named in found.items() if not named} == set(OF_NO_TENANT)
 
 
 def fill(session: Session, tenant: str) -> Job:
@@ -21,6 +76,10 @@ def fill(session: Session, tenant: str) -> Job:
     kept = versions.add_version(session, version(tenant=tenant, job=job))
     versions.activate(session, users.get_user(session, tenant, "u"), kept.id)
     idempotency.remember(session, tenant, "key", tenant, 202, {})
+    api_keys.ensure_tenant(session, tenant)
+    key = ApiKey(tenant_id=tenant, name="k", scopes=["read"], secret_digest="0" * 64, created_by="operator")
+    session.add(key)
+    audit.append(session, tenant, key_id=key.id, action="a", target="u", outcome="done", request_id="")
     return job
 
 
@@ -45,6 +104,8 @@ def seen(session: Session, tenant: str, job: Job) -> dict[str, list[str]]:
         "page_versions": versions.page_versions(session, tenant, "u", None, 10).items,
         "active_version": [active] if active else [],
         "idempotency": [key] if key else [],
+        "page_keys": api_keys.page_keys(session, tenant, None, 10).items,
+        "page_entries": audit.page_entries(session, tenant, None, 10).items,
     }
     return {name: [row.tenant_id for row in rows] for name, rows in found.items()}  # type: ignore[attr-defined]
 
@@ -79,6 +140,9 @@ def test_what_another_tenant_has_is_not_found_by_name(database: Database) -> Non
             users.lock_user(session, "stranger", "u")
         with pytest.raises(JobNotFoundError):
             jobs.get_job(session, "stranger", job.id)
+        (key,) = api_keys.page_keys(session, "owner", None, 10).items
+        with pytest.raises(KeyNotFoundError):
+            api_keys.get_key(session, "stranger", key.id)
         with pytest.raises(VersionNotFoundError):
             versions.get_version(session, "stranger", "u", version().id)
         with pytest.raises(UserNotFoundError):

@@ -32,6 +32,9 @@ def test_an_answer_whose_client_left_before_the_first_event_is_cancelled(breaks:
         begun.append("begun")
         yield ServerSentEvent("never read")
 
+    async def ended() -> None:
+        begun.append("ended")
+
     async def receive() -> Message:
         return {"type": "http.disconnect"}
 
@@ -44,7 +47,7 @@ def test_an_answer_whose_client_left_before_the_first_event_is_cancelled(breaks:
     async def main() -> None:
         started = Started(answer, "base", None, (), None)  # type: ignore[arg-type]
         scope: Scope = {"type": "http", "method": "POST"}
-        await AnswerStream(started, events(), headers={})(scope, receive, send)
+        await AnswerStream(started, events(), ended=ended, headers={})(scope, receive, send)
 
     if breaks:
         with pytest.raises(BrokenPipeError):
@@ -52,4 +55,4 @@ def test_an_answer_whose_client_left_before_the_first_event_is_cancelled(breaks:
     else:
         anyio.run(main)
     assert answer.cancelled
-    assert begun == []
+    assert begun == ["ended"]

@@ -11,13 +11,14 @@ from openai.types.chat import ChatCompletionMessageParam
 
 from engine.base import Base
 from tests.support.api import Service, pairs, publish
+from tests.support.keys import KEY
 
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "how are you?"}]
 
 
 @pytest.fixture
 def client(answering: Service) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{answering.url}/v1", api_key="none", max_retries=0) as opened:
+    with openai.OpenAI(base_url=f"{answering.url}/v1", api_key=KEY, max_retries=0) as opened:
         yield opened
 
 

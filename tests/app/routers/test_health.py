@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from app.main import create_app
 from app.settings import Settings
 from tests.support.api import pairs, served, wait_until_ready
+from tests.support.keys import AUTH
 from tests.support.servers import PostgresServer, RedisServer
 
 PARTS = {"database", "broker", "store", "base_model"}
@@ -25,7 +26,7 @@ def client_of(settings: Settings) -> Iterator[Any]:
 
     def open_with(**changes: object) -> TestClient:
         changed = settings.model_copy(update={"base_model": str(settings.data_dir / "none"), **changes})
-        client = TestClient(create_app(changed), raise_server_exceptions=False)
+        client = TestClient(create_app(changed), raise_server_exceptions=False, headers=AUTH)
         client.__enter__()
         opened.append(client)
         return client

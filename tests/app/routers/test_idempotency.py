@@ -9,10 +9,11 @@ import pytest
 from sqlmodel import Session
 from starlette.testclient import TestClient
 
+from app.access.audit import Deed
 from app.database import Database
 from app.errors import UnavailableError
 from app.idempotency import Once
-from app.repositories import idempotency, users
+from app.repositories import audit, idempotency, users
 from app.schemas.users import UserErased
 from tests.support.api import pairs
 
@@ -81,7 +82,15 @@ def test_an_effect_that_fails_leaves_neither_itself_nor_its_key(database: Databa
         raise UnavailableError("the power went")
 
     with pytest.raises(UnavailableError):
-        Once("k", "f").run(database, "t", 200, effect)
+        Once("k", "f").run(database, Deed("t", "key_1", "POST /there", "u"), 200, effect)
     with database.read() as session:
         assert idempotency.find(session, "t", "k") is None
         assert users.page_users(session, "t", None, 5).items == []
+        (entry,) = audit.page_entries(session, "t", None, 5).items
+        assert (entry.action, entry.target, entry.outcome) == ("POST /there", "u", "unavailable")
+
+
+def test_an_answer_given_again_is_no_second_entry_of_the_audit_log(api: TestClient) -> None:
+    for _ in range(2):
+        api.post(PATH, json={"samples": pairs(1)}, headers=KEY).raise_for_status()
+    assert len(api.get("/v1/audit").json()["items"]) == 1

@@ -14,6 +14,7 @@ from app.imports import MOST_USERS
 from app.main import create_app
 from app.settings import Settings
 from tests.app.importers.files import fixture
+from tests.support.keys import AUTH
 
 PATH = "/v1/imports"
 RAW = {"Content-Type": "application/octet-stream"}
@@ -37,7 +38,7 @@ def code_of(answer: Any) -> str:
 def small(api_settings: Settings) -> Iterator[TestClient]:
     """A service that keeps at most 30 samples of a user."""
     settings = api_settings.model_copy(update={"max_history_samples": 30, "max_sample_chars": 50})
-    with TestClient(create_app(settings), raise_server_exceptions=False) as client:
+    with TestClient(create_app(settings), raise_server_exceptions=False, headers=AUTH) as client:
         yield client
 
 

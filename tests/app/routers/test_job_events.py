@@ -19,6 +19,7 @@ from app.database import Database
 from app.repositories import events, jobs
 from app.settings import Settings
 from tests.support.api import Service, events_of, pairs, served
+from tests.support.keys import AUTH, KEYS_VARIABLE
 
 
 @pytest.fixture
@@ -109,6 +110,7 @@ def test_an_open_stream_does_not_keep_the_server_from_stopping(sqlite_url: str, 
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MILP_")} | {
+        **KEYS_VARIABLE,
         "MILP_DATABASE_URL": sqlite_url,
         "MILP_DATA_DIR": str(tmp_path),
         "MILP_BASE_MODEL": str(tmp_path / "none"),
@@ -116,7 +118,7 @@ def test_an_open_stream_does_not_keep_the_server_from_stopping(sqlite_url: str, 
     command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", "--port", str(port)]
     server = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as http:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False, headers=AUTH) as http:
             while not _alive(http):
                 assert server.poll() is None, server.communicate()[1]
             job_id = start(http)

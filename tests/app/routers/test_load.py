@@ -11,6 +11,7 @@ import pytest
 
 from app.settings import Settings
 from tests.support.api import Service, pairs, served, wait_until_ready
+from tests.support.keys import AUTH, KEYS
 
 LONG = {"query": "how are you?", "mode": "base", "max_new_tokens": 200, "temperature": 2.0, "seed": 1}
 
@@ -25,7 +26,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         database_url=f"sqlite:///{folder / 'milp.sqlite3'}",
         store_url=(folder / "store").as_uri(),
         broker_url="",
-        api_keys={},
+        api_keys=KEYS,
         torch_threads=1,
         max_batch_rows=1,
         max_queue=1,
@@ -49,7 +50,11 @@ def wait_for_idle(service: Service) -> None:
 def test_a_full_queue_refuses_and_the_rest_of_the_service_answers(narrow: Service) -> None:
     def ask(_: int) -> httpx.Response:
         return httpx.post(
-            f"{narrow.url}/v1/users/u/responses", json=LONG | {"max_new_tokens": 40}, timeout=120, trust_env=False
+            f"{narrow.url}/v1/users/u/responses",
+            json=LONG | {"max_new_tokens": 40},
+            timeout=120,
+            trust_env=False,
+            headers=AUTH,
         )
 
     with ThreadPoolExecutor(12) as pool:
@@ -62,7 +67,7 @@ def test_a_full_queue_refuses_and_the_rest_of_the_service_answers(narrow: Servic
 
 
 def test_a_stream_whose_client_hangs_up_frees_its_place(narrow: Service) -> None:
-    with httpx.Client(base_url=narrow.url, timeout=120, trust_env=False) as http:
+    with httpx.Client(base_url=narrow.url, timeout=120, trust_env=False, headers=AUTH) as http:
         request = http.build_request("POST", "/v1/users/u/responses", json=LONG | {"stream": True})
         response = http.send(request, stream=True)
         assert next(response.iter_lines()).startswith("event: delta")
@@ -75,7 +80,7 @@ def test_an_answer_whose_client_hangs_up_is_cut_short(narrow: Service) -> None:
     whole = narrow.http.post("/v1/users/u/responses", json=LONG).json()["usage"]["completion_tokens"]
     assert whole > 50
     before = figure(narrow, name)
-    with httpx.Client(base_url=narrow.url, trust_env=False) as http, pytest.raises(httpx.ReadTimeout):
+    with httpx.Client(base_url=narrow.url, trust_env=False, headers=AUTH) as http, pytest.raises(httpx.ReadTimeout):
         http.post("/v1/users/u/responses", json=LONG, timeout=0.3)
     wait_for_idle(narrow)
     assert figure(narrow, name) - before < whole
