@@ -116,9 +116,7 @@ class Things:
         (method, path), call = name.split(), CALLS[name]
         if call.file:
             headers = headers | {"Content-Type": "application/octet-stream"}
-            return http.request(
-                method, f"{path}?{call.query}", content=call.file.format(**self.ids), headers=headers
-            )
+            return http.request(method, f"{path}?{call.query}", content=call.file.format(**self.ids), headers=headers)
         return http.request(method, path.format(**self.ids), json=self._filled(call.json), headers=headers)
 
     def prepare(self, http: httpx.Client, name: str, headers: dict[str, str]) -> None:
