@@ -51,7 +51,9 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(32 * 2**20, ge=1024, description="largest request body, bytes")
 
     # Training of a trial (MiLP, section 3.4); a job's options can override
-    learning_rate: float = Field(4e-3, gt=0, description="AdamW step size; the paper's is 5e-4, see evaluation/README.md")
+    learning_rate: float = Field(
+        4e-3, gt=0, description="AdamW step size; the paper's is 5e-4, see evaluation/README.md"
+    )
     weight_decay: float = Field(1e-4, ge=0, description="AdamW decoupled weight decay")
     warmup_fraction: float = Field(0.1, ge=0, le=1, description="share of the steps with rising learning rate")
     batch_size: int = Field(8, ge=1, description="samples per optimiser step")
