@@ -60,7 +60,11 @@ def version_record(
     Raises:
         ValueError: metrics or options hold what JSON has no word for (NaN, infinity, objects).
     """
-    body = _body(files, configuration, version_id) | {
+    body = {
+        "format": FORMAT,
+        "id": version_id,
+        "configuration": _describe(configuration),
+        "files": {name: {"bytes": len(data), "sha256": sha256(data)} for name, data in sorted(files.items())},
         "base": {
             "name": provenance.base_name,
             "digest": provenance.base_digest,
@@ -133,15 +137,6 @@ def check_content(record: Mapping[str, Any], content: str) -> None:
 
 def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _body(files: Mapping[str, bytes], configuration: Configuration, identifier: str) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "id": identifier,
-        "configuration": _describe(configuration),
-        "files": {name: {"bytes": len(data), "sha256": sha256(data)} for name, data in sorted(files.items())},
-    }
 
 
 def _describe(configuration: Configuration) -> dict[str, Any]:

@@ -1,16 +1,15 @@
 """The adapter store: publish, verify, load, export and erase users' stacks.
 
-Versions are immutable and named by their content. Nothing is loaded that
-is not byte for byte what was written, and nothing onto another base. Must not know HTTP, the database or Celery: which
-version is active is the database's to say. Torch is loaded only where tensors are read or written, so that the API and
-the CLI may import this.
+Versions are immutable and named by their content. Nothing is loaded that is not byte for byte what was written, and
+nothing onto another base. Must not know HTTP, the database or Celery: which version is active is the database's to say.
+Torch is loaded only where tensors are read or written, so that the API and the CLI may import this.
 """
 
 from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -92,7 +91,7 @@ class AdapterStore:
         path = layout.version_path(tenant, user_id, version_id)
         files = {CONFIG_FILE: config, WEIGHTS_FILE: weights}
         sealed = record.version_record(files, stack.configuration, provenance, version_id)
-        self._put(path, files | {RECORD_FILE: sealed}, self._verified_version)
+        self._put(path, files | {RECORD_FILE: sealed})
         return Published(version_id, path)
 
     def load(self, path: str, base: Target) -> Stack:
@@ -150,23 +149,27 @@ class AdapterStore:
         self._folders.remove(user)
         return versions
 
-    def _put(self, path: str, files: Mapping[str, bytes], verify: Callable[[str], object]) -> None:
-        if _is_whole(path, verify):
+    def _put(self, path: str, files: Mapping[str, bytes]) -> None:
+        if self._is_whole(path):
             return
         try:
             self._folders.write(path, files)
         except FileExistsError:
             # Either another worker wrote the very same content meanwhile, or what is there is damaged.
-            if not _is_whole(path, verify):
+            if not self._is_whole(path):
                 self._folders.remove(path)
                 self._folders.write(path, files)
 
+    def _is_whole(self, path: str) -> bool:
+        try:
+            self._verified_version(path)
+        except (AdapterNotFoundError, AdapterCorruptError):
+            return False
+        return True
+
     def _verified_version(self, path: str) -> tuple[dict[str, Any], dict[str, bytes]]:
         layout.checked_version_path(path)
-        return self._verified(path, _content_of_version(path))
-
-    def _verified(self, path: str, content: str) -> tuple[dict[str, Any], dict[str, bytes]]:
-        found = self._record(path, content)
+        found = self._record(path, _content_of_version(path))
         files = {name: self._read(f"{path}/{name}", path) for name in _VERSION_FILES}
         with _explained(path):
             record.check_files(found, files)
@@ -194,14 +197,6 @@ class AdapterStore:
 
 def _content_of_version(path: str) -> str:
     return path.rpartition("/v_")[2]
-
-
-def _is_whole(path: str, verify: Callable[[str], object]) -> bool:
-    try:
-        verify(path)
-    except (AdapterNotFoundError, AdapterCorruptError):
-        return False
-    return True
 
 
 def _stack_from(found: Mapping[str, Any], files: Mapping[str, bytes], base: Target, path: str) -> Stack:

@@ -38,9 +38,12 @@ def full(session: Session, job: Job) -> JobOut:
 
 
 def trial_out(trial: Trial) -> TrialOut:
+    scores = trial.scores or {}
+    # Of trials from before scores were kept for every pass, the mean losses were: the `curve`.
+    passes = scores.get("passes") or scores.get("curve") or []
     return TrialOut(
         **trial.model_dump(include=set(TrialOut.model_fields) - {"error", "stopped_after"}),
-        stopped_after=len((trial.scores or {})["passes"]) if trial.state == TrialState.stopped else None,
+        stopped_after=len(passes) if trial.state == TrialState.stopped else None,
         error=JobError.model_validate(trial.error) if trial.error else None,
     )
 

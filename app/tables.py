@@ -224,7 +224,8 @@ class Trial(SQLModel, table=True):
     rouge_l_se: float | None = None
     scores: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     """`passes`: after each pass the scores of the validation samples, `{"loss": [...], "rouge_l": [...]}`, in the
-    split's order. Of a trial that was stopped, also the `forecast` of its scores."""
+    split's order. Of a trial that was stopped, also the `forecast` of its scores. Trials from before have the scores
+    of the last pass alone, and the `curve`: their mean losses after each."""
     parameters: int | None = Field(default=None, sa_column=Column(BigInteger))
     seconds: float | None = None
     error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))

@@ -30,7 +30,7 @@ from engine.stack import Stack
 VERSIONS_A_USER = 10
 SIZES, QUICK_SIZES = (0, 1_000, 10_000, 100_000), (0, 1_000, 5_000)
 TENANT = "bench"
-OPERATIONS = ("publish", "load", "look up (metadata)", "list a user's trials", "erase a user")
+OPERATIONS = ("publish", "load", "look up (metadata)", "erase a user")
 EMPTY = "an almost empty store"
 
 
@@ -68,7 +68,6 @@ class Filled:
         _timed(spent, "publish", lambda: self.store.publish(TENANT, user, stack(-1 - number), PROVENANCE))
         _timed(spent, "load", lambda: self.store.load(spread, TARGET))
         _timed(spent, "look up (metadata)", lambda: self.store.metadata(spread))
-        _timed(spent, "list a user's trials", lambda: self.store.jobs_with_trials(TENANT, user))
         _timed(spent, "erase a user", lambda: self.store.erase_user(TENANT, user))
         return spent
 

@@ -53,7 +53,7 @@ class Course:
     order_seed: int = 0
     passes: int | None = None
     validation: Examination | None = None
-    go_on: GoOn = lambda _candidate, _losses: True
+    go_on: GoOn = lambda _candidate, _curve: True
     prompt: Prompting = query_alone
 
 
@@ -202,7 +202,7 @@ class _Group:
     def _judge(self, learners: Sequence[Learner]) -> None:
         """Score those that ended a pass on validation, all together, and ask of each whether it goes on."""
         course = self._material.course
-        if course.validation is None:
+        if course.validation is None or not learners:
             return
         stacks = {learner: stack for learner in learners if (stack := learner.stack(self._base.dtype)) is not None}
         scores = course.validation.score(list(stacks.values()), self._should_stop)

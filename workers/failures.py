@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adapters_store.errors import AdapterCorruptError, AdapterNotFoundError, StoreError
+from adapters_store.errors import StoreError
 from app.errors import HistoryTooShortError as HistoryTooShort
 from app.errors import ServiceError, StoreFailedError, UnavailableError
-from engine.errors import BaseModelError, EngineError, HistoryTooShortError, StackMismatchError
+from engine.errors import BaseModelError, EngineError, HistoryTooShortError
 from workers.search.errors import SurrogateUnavailableError
 
 
@@ -42,8 +42,6 @@ def classify(error: Exception) -> Failure:
             return Failure(HistoryTooShort.code, str(error))
         case BaseModelError():
             return Failure("base_model_unusable", f"{error} Then start the job again.")
-        case AdapterCorruptError() | AdapterNotFoundError() | StackMismatchError():
-            return Failure("trial_unusable", f"A trained trial cannot be read back: {error} Start the job again.")
         case SurrogateUnavailableError():
             return Failure("surrogate_unavailable", f"{error}. Then start the job again.")
         case StoreError():

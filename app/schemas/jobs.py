@@ -71,7 +71,10 @@ class TrialOut(BaseModel):
     n: int = Field(description="LoRAs per projection")
     r: int = Field(description="rank of each")
     seed: int
-    loss: float | None = Field(description="validation cross-entropy per response token, nats")
+    loss: float | None = Field(
+        description="validation cross-entropy per response token, nats, after the passes that the search chose; after "
+        "all of them until it has, like the three that follow"
+    )
     loss_se: float | None
     rouge_l: float | None = Field(description="validation ROUGE-L, 0 to 100")
     rouge_l_se: float | None

@@ -64,15 +64,18 @@ def job_rows(task: Task, trials: int, threads: int, *, repeats: int, autopeft: b
     if autopeft:
         rows.append(compared(what, "s", ours[:1], [run.seconds for run in fresh], steps.AUTOPEFT))
     taken, whole = zip(*(_optimiser_steps(task, run) for run in mine), strict=True)
-    rows.append(compared(f"{what}: optimiser steps, with early stopping", "steps", taken, whole, "all passes"))
+    rows.append(
+        compared(
+            f"{what}: optimiser steps, passes chosen and trials stopped early", "steps", taken, whole, "all passes"
+        )
+    )
     return rows
 
 
 def _optimiser_steps(task: Task, run: ServiceJob) -> tuple[float, float]:
-    """Of a job: those it took, and those of training every trial to its end."""
-    whole = task.steps * sum(not c.is_base for batch in run.batches for c in batch)
+    """Of a job: those it took, and those of every trial making all its passes."""
     a_pass = task.settings.steps_a_pass(len(task.examples))
-    return whole - sum(task.steps - passes * a_pass for passes in run.stopped), whole
+    return a_pass * sum(run.passes), task.steps * len(run.passes)
 
 
 def _warm(task: Task, model: Any, proposer: Proposer) -> None:

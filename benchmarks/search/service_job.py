@@ -1,19 +1,20 @@
 """This project's whole job: the service's own steps on a database of its own, from the first plan to the last trial.
 
-Planning beside training, early stopping and the store are in its time, as in a worker; publishing, which peers have
-nothing like, is not. Must not know peers.
+Planning beside training, scoring after every pass and early stopping are in its time, as in a worker; publishing,
+which peers have nothing like, is not. Must not know peers.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from app.database import Database
 from app.job_options import JobOptions
-from app.job_states import StepKind, TrialState
+from app.job_states import StepKind, TrialOrigin
 from app.repositories import history as histories
 from app.repositories import jobs, trials, users
 from app.settings import Settings
@@ -36,12 +37,12 @@ class ServiceJob:
     Args:
         seconds: until the last trial was recorded.
         batches: what was tried, by step.
-        stopped: trials that were stopped early, and after how many passes.
+        passes: made by each trial that was trained.
     """
 
     seconds: float
     batches: list[list[Configuration]]
-    stopped: list[int]
+    passes: list[int]
 
 
 def service_job(task: Task, trials: int, proposer: Proposer) -> ServiceJob:
@@ -75,5 +76,9 @@ def _outcome(database: Database, job: Job, seconds: float) -> ServiceJob:
     by_step: dict[int, list[Trial]] = {}
     for trial in tried:
         by_step.setdefault(trial.step_id, []).append(trial)
-    stopped = [len((trial.scores or {})["passes"]) for trial in tried if trial.state == TrialState.stopped]
-    return ServiceJob(seconds, [list(map(configuration_of, batch)) for batch in by_step.values()], stopped)
+    return ServiceJob(seconds, [list(map(configuration_of, batch)) for batch in by_step.values()], passes_made(tried))
+
+
+def passes_made(trials: Sequence[Trial]) -> list[int]:
+    """By each trial but the base; none by one that failed, for where it did is not kept."""
+    return [len((trial.scores or {}).get("passes", ())) for trial in trials if trial.origin != TrialOrigin.base]

@@ -23,7 +23,7 @@ def test_a_user_folder_is_two_plain_words_whatever_the_ids_are(tenant: str, user
 
 @given(user_id=st.sampled_from(["../../etc", "alice", "a/b", "..", "%2e%2e", "a\x00b"]))
 def test_no_user_id_appears_in_a_path(user_id: str) -> None:
-    assert user_id not in layout.trials_folder("default", user_id, "job_1")
+    assert user_id not in layout.version_path("default", user_id, VERSION)
 
 
 def test_the_boundary_between_tenant_and_user_counts() -> None:
@@ -48,26 +48,10 @@ def test_tenants_that_differ_in_case_or_look_like_digests_stay_apart() -> None:
         f"default/{'0' * 32}/{VERSION}/..",
         f"default/{'0' * 32}/{VERSION}\n",
         f"default/{'0' * 32}/v_short",
-        f"default/{'0' * 32}/trials/job_1/3-{'0' * 32}",
+        f"default/{'0' * 32}/{VERSION}/stack.json",
+        f"default/{VERSION}",
     ],
 )
 def test_only_a_versions_own_path_is_taken_for_one(path: str) -> None:
     with pytest.raises(AdapterNotFoundError, match="no path of a version"):
         layout.checked_version_path(path)
-
-
-def test_a_trials_path_is_not_a_versions() -> None:
-    with pytest.raises(AdapterNotFoundError, match="no path of a trial"):
-        layout.checked_trial_path(f"default/{'0' * 32}/{VERSION}")
-
-
-@pytest.mark.parametrize("job_id", ["", "..", "a/b", "job 1", "job.1"])
-def test_a_job_id_that_is_no_plain_word_is_refused(job_id: str) -> None:
-    with pytest.raises(ValueError, match="is no job id"):
-        layout.trials_folder("default", "u", job_id)
-
-
-def test_a_trials_number_is_read_from_its_name_only() -> None:
-    assert layout.trial_number(layout.trial_name(12, "f" * 32)) == 12
-    assert layout.trial_number("12-short") is None
-    assert layout.trial_number(".DS_Store") is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 from collections.abc import Callable
 
@@ -107,11 +108,15 @@ def test_a_record_that_lies_about_the_configuration_is_found(store: AdapterStore
         store.metadata(published.path)
 
 
-def test_a_trial_put_in_a_versions_place_is_no_version(store: AdapterStore, folders: Folders) -> None:
-    trial = store.save_trial("default", "u", "job_1", 1, random_stack())
-    files = {name: folders.read(f"{trial}/{name}") for name in folders.names(trial)}
-    path = layout.version_path("default", "u", f"v_{trial.rpartition('-')[2]}")
-    folders.write(path, {CONFIG_FILE: b"{}", **files})
+def test_a_record_that_names_no_base_is_found(store: AdapterStore, folders: Folders) -> None:
+    """Though its digests are all right: those of a stack of no base, under the name that they give."""
+    stack = random_stack()
+    weights = weights_to_bytes(stack)
+    path = layout.version_path("default", "u", f"v_{record.content_digest(weights, stack.configuration, '')}")
+    files = {CONFIG_FILE: b"{}", WEIGHTS_FILE: weights}
+    body = json.loads(record.version_record(files, stack.configuration, provenance(), path.rpartition("/")[2]))
+    without = {name: value for name, value in body.items() if name not in ("base", "seal")}
+    folders.write(path, files | {RECORD_FILE: record.sealed(without)})
     with pytest.raises(AdapterCorruptError, match=r"stack\.json is no record"):
         store.load(path, SmallBase())
 
@@ -183,11 +188,10 @@ def test_a_pickle_is_never_opened(store: AdapterStore, folders: Folders) -> None
 def test_a_path_that_leaves_the_store_is_not_followed(store: AdapterStore, path: str) -> None:
     attempts: list[Callable[[], object]] = [
         lambda: store.load(path, SmallBase()),
-        lambda: store.load_trial(path, SmallBase()),
         lambda: store.metadata(path),
         lambda: store.export_zip(path),
         lambda: store.erase_version(path),
     ]
     for attempt in attempts:
-        with pytest.raises(AdapterNotFoundError, match="is no path of a"):
+        with pytest.raises(AdapterNotFoundError, match="is no path of a version"):
             attempt()

@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from app.job_states import TrialOrigin
+from app.tables import Trial
 from benchmarks.material import EXAMPLE, history
 from benchmarks.peers import fresh_model
 from benchmarks.search import shapes, steps
+from benchmarks.search.__main__ import _optimiser_steps
 from benchmarks.search.job import run_job
 from benchmarks.search.ours import our_batch
+from benchmarks.search.service_job import ServiceJob, passes_made
 from benchmarks.search.task import SEED, Scored, Task
 from benchmarks.search.theirs import autopeft_batch, peft_batch
 from engine.base import Base
@@ -79,6 +83,18 @@ def test_a_job_tries_its_whole_budget_and_another_can_follow_it(task: Task) -> N
     assert run_job(task, preset, _trainer(followed, 3.0), given).batches == given == followed  # type: ignore[arg-type]
     observations = [one.observation(task.base) for one in run.scored]
     assert stop_reason(observations, preset, 0.0, None) == "All 4 trials of the budget are done."
+
+
+def test_a_jobs_optimiser_steps_are_those_of_the_passes_that_its_trials_made(task: Task) -> None:
+    job = ServiceJob(1.0, [[]], passes=[2, 1, 1])
+    assert _optimiser_steps(replace(task, settings=replace(task.settings, epochs=2)), job) == (4 * 3, 3 * 6)
+    origins = [TrialOrigin.base, TrialOrigin.initial, TrialOrigin.proposed, TrialOrigin.proposed]
+    scores = [{"passes": [{}]}, {"passes": [{}, {}]}, {"passes": [{}], "forecast": {}}, None]
+    tried = [
+        Trial(tenant_id="t", job_id="j", step_id=1, number=n, origin=o, layers="1", n=1, r=8, seed=0, scores=s)
+        for n, (o, s) in enumerate(zip(origins, scores, strict=True))
+    ]
+    assert passes_made(tried) == [2, 1, 0]
 
 
 def test_a_shape_is_measured_with_random_weights() -> None:

@@ -14,7 +14,6 @@ from engine.base import Base
 from engine.batches import Batch, encode_example, lay_out
 from engine.configuration import Configuration
 from engine.errors import TrainingStoppedError
-from engine.evaluation import evaluate_stacks
 from engine.grouped import Route
 from engine.history import Sample
 from engine.losses import response_losses
@@ -249,41 +248,6 @@ def test_with_fewer_places_than_candidates_each_ends_with_the_same_weights(
 
     for one, other in zip(few, in_one_batch(base, candidates, HISTORY), strict=True):
         assert_same_weights(one, other)
-
-
-def test_one_told_to_stop_leaves_its_place_and_the_others_end_as_they_would_alone(
-    tiny_base: Callable[[str], Base],
-) -> None:
-    base = tiny_base("llama")
-    asked: list[int] = []
-
-    def go_on(_candidate: Candidate, curve: Sequence[Sequence[float]]) -> bool:
-        asked.append(len(curve[-1]))
-        return len(asked) != 1
-
-    course = Course(HISTORY, SETTINGS, validation=OTHER_HISTORY, go_on=go_on)
-    stopped, *others = train_group(base, COMPANY[:3], course, places=1)
-
-    assert (stopped.complete, stopped.steps, len(stopped.curve)) == (False, 4, 1)
-    assert asked == [len(OTHER_HISTORY)] * 3
-    assert [other.steps for other in others] == [8, 8]
-    for other, alone in zip(others, in_one_batch(base, COMPANY[1:3], HISTORY), strict=True):
-        assert other.complete
-        assert_same_weights(other, alone)
-
-
-def test_the_loss_measured_after_the_last_pass_is_that_of_the_stack_that_comes_out(
-    tiny_base: Callable[[str], Base],
-) -> None:
-    base = tiny_base("llama")
-    course = Course(HISTORY, SETTINGS, validation=OTHER_HISTORY)
-    (trained,) = train_candidates(base, [CANDIDATE], course)
-    (scored,) = evaluate_stacks(
-        base, [trained.stack], OTHER_HISTORY, train=HISTORY, profile="", max_new_tokens=1, max_sequence_tokens=128
-    )
-
-    assert len(trained.curve) == 2
-    assert trained.curve[-1] == pytest.approx(scored.loss, abs=1e-5)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "roberta", "gemma2"])

@@ -107,6 +107,17 @@ def versions_now(database: Database) -> list[Version]:
         return list(session.exec(select(Version)))
 
 
+def stored(settings: Settings) -> list[str]:
+    """Every file the store holds, those written aside too."""
+    root = settings.data_dir / "store"
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+def assert_only_versions_are_stored(settings: Settings, database: Database) -> None:
+    """The store holds the folders of the versions that rows name, and nothing else."""
+    assert {path.rpartition("/")[0] for path in stored(settings)} == {row.path for row in versions_now(database)}
+
+
 def assert_ended_well(database: Database, job: Job, trials: int = 2) -> None:
     """The job succeeded, and each of its trials ran exactly once."""
     ended = job_now(database, job)

@@ -27,12 +27,14 @@ from tests.workers.helpers import (
     add_job,
     add_person,
     assert_ended_well,
+    assert_only_versions_are_stored,
     events_now,
     job_now,
     run_all,
     run_until,
     samples,
     steps_now,
+    stored,
     trials_now,
     versions_now,
 )
@@ -66,16 +68,11 @@ class Disk:
         self._fsync(descriptor)
 
 
-def files_in_store(context: Context) -> list[Path]:
-    """Every file the store holds, those written aside too."""
-    return sorted(path for path in (context.settings.data_dir / "store").rglob("*") if path.is_file())
-
-
-def with_an_overflowing_base(base: Base, stacks: Sequence[Stack], *samples: Any, **how: Any) -> list[Evaluation]:
+def with_an_overflowing_base(base: Base, stacks: Sequence[Stack | None], *samples: Any, **how: Any) -> list[Evaluation]:
     """Real scores, but for the base's loss."""
     scores = evaluate_stacks(base, stacks, *samples, **how)
     return [
-        replace(score, loss=[math.inf] * len(score.loss)) if stack.configuration.is_base else score
+        replace(score, loss=[math.inf] * len(score.loss)) if stack is None else score
         for stack, score in zip(stacks, scores, strict=True)
     ]
 
@@ -122,14 +119,14 @@ def test_a_base_without_a_finite_loss_fails_the_job_before_anything_more_is_trie
     assert "MILP_DTYPE=float32" in error["detail"]
     assert {trial.round for trial in trials_now(context.database, job)} == {0}
     assert {step.kind for step in steps_now(context.database, job)} == {StepKind.plan, StepKind.evaluate}
-    assert list((context.settings.data_dir / "store").rglob("trials/*/*")) == []
+    assert stored(context.settings) == []
 
 
 def test_a_store_that_is_away_is_tried_again_until_it_is_back(context: Context) -> None:
     add_person(context.database)
     job = add_job(context.database, context.settings)
-    step_id = run_until(context, StepKind.evaluate)
-    context.settings.data_dir.mkdir(parents=True)
+    step_id = run_until(context, StepKind.publish)
+    context.settings.data_dir.mkdir(parents=True, exist_ok=True)
     in_the_way = context.settings.data_dir / "store"
     in_the_way.write_text("a file where the store's folder should be")
     assert run_step(context, step_id)
@@ -140,14 +137,15 @@ def test_a_store_that_is_away_is_tried_again_until_it_is_back(context: Context) 
     in_the_way.unlink()
     run_all(context)
     assert_ended_well(context.database, job)
+    assert_only_versions_are_stored(context.settings, context.database)
 
 
 def test_a_store_that_stays_away_fails_the_job_with_a_reason(context: Context) -> None:
     context.settings = context.settings.model_copy(update={"max_attempts": 2})
     add_person(context.database)
     job = add_job(context.database, context.settings)
-    run_until(context, StepKind.evaluate)
-    context.settings.data_dir.mkdir(parents=True)
+    run_until(context, StepKind.publish)
+    context.settings.data_dir.mkdir(parents=True, exist_ok=True)
     (context.settings.data_dir / "store").write_text("a file where the store's folder should be")
     run_all(context)
     assert failed(context, job)["code"] == "store_unavailable"
@@ -167,7 +165,6 @@ def test_a_disk_that_stays_full_while_publishing_fails_the_job_and_shows_nothing
     add_person(context.database)
     job = add_job(context.database, context.settings)
     step_id = run_until(context, StepKind.publish)
-    kept = files_in_store(context)
     disk.full = True
     for attempt in (1, 2):
         began = now()
@@ -179,7 +176,7 @@ def test_a_disk_that_stays_full_while_publishing_fails_the_job_and_shows_nothing
         assert step.send_after >= began + timedelta(seconds=RETRY_SECONDS * attempt)
         assert job_now(context.database, job).status is JobStatus.publishing
         assert versions_now(context.database) == []
-        assert files_in_store(context) == kept
+        assert stored(context.settings) == []
     assert run_step(context, step_id)
     error = failed(context, job)
     assert error["code"] == "store_unavailable"
@@ -187,7 +184,7 @@ def test_a_disk_that_stays_full_while_publishing_fails_the_job_and_shows_nothing
     assert "free some space and start again" in error["detail"]
     assert disk.refused == 3
     assert versions_now(context.database) == []
-    assert files_in_store(context) == []
+    assert stored(context.settings) == []
 
 
 def test_a_disk_that_has_room_again_lets_the_job_publish(context: Context, disk: Disk) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapters_store.errors import AdapterCorruptError, AdapterNotFoundError, StoreError
+from adapters_store.errors import StoreError
 from app.errors import DatabaseAwayError, UserNotFoundError
 from engine.errors import (
     BaseModelError,
@@ -24,9 +24,7 @@ from workers.search.errors import SurrogateUnavailableError
         (HistoryTooShortError("too few"), "history_too_short", False),
         (BaseModelError("no model there."), "base_model_unusable", False),
         (UnknownArchitectureError("no projections."), "base_model_unusable", False),
-        (StackMismatchError("other shapes."), "trial_unusable", False),
-        (AdapterCorruptError("cut short."), "trial_unusable", False),
-        (AdapterNotFoundError("gone."), "trial_unusable", False),
+        (StackMismatchError("not finite."), "engine_failed", False),
         (SurrogateUnavailableError("needs JAX"), "surrogate_unavailable", False),
         (StoreError("disk full"), "store_unavailable", True),
         (EngineError("no such thing"), "engine_failed", False),

@@ -21,6 +21,7 @@ from tests.workers.helpers import (
     add_job,
     add_person,
     assert_ended_well,
+    assert_only_versions_are_stored,
     events_now,
     job_now,
     samples,
@@ -86,6 +87,7 @@ def test_a_worker_killed_in_each_phase_loses_only_what_it_was_at(
     worker.start()
     worker.wait_for(lambda: job_now(service_database, job).status.is_final)
     assert_ended_well(service_database, job, trials=4)
+    assert_only_versions_are_stored(service, service_database)
     attempts = {step.id: step.attempt for step in steps_now(service_database, job)}
     assert {step_id: attempts[step_id] for step_id in killed} == dict.fromkeys(killed, 2)
     assert all(count == 1 for step_id, count in attempts.items() if step_id not in killed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,15 +24,15 @@ from tests.workers.helpers import (
     add_job,
     add_person,
     assert_ended_well,
+    assert_only_versions_are_stored,
     cut_off,
     due,
     events_now,
     job_now,
     run_all,
-    run_next,
     run_until,
-    samples,
     steps_now,
+    stored,
     trials_now,
     versions_now,
 )
@@ -71,12 +72,6 @@ def run_and_meanwhile(context: Context, step_id: int, act: Callable[[], None]) -
         assert running.result(PATIENCE) is True
 
 
-def stored(context: Context) -> list[str]:
-    """Every file the store holds."""
-    root = context.settings.data_dir / "store"
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
-
-
 @pytest.fixture
 def impatient(context: Context) -> Context:
     """A worker that notices within a moment that its lease is gone."""
@@ -92,7 +87,7 @@ def test_a_job_runs_from_queued_to_published(context: Context) -> None:
     told = [event["status"] for event in events_now(context.database, job, "status")]
     assert told == ["queued", "planning", "evaluating", "planning", "evaluating", "planning", "publishing", "succeeded"]
     assert job_now(context.database, job).seconds_left is None
-    assert [path for path in stored(context) if "/trials/" in path] == []
+    assert_only_versions_are_stored(context.settings, context.database)
 
 
 def test_of_two_workers_running_one_step_one_does_the_work(contexts: list[Context]) -> None:
@@ -131,7 +126,32 @@ def test_a_job_cancelled_while_it_trains_ends_at_once_and_leaves_nothing(impatie
     run_and_meanwhile(impatient, step_id, lambda: change(impatient.database, job, jobs.cancel_job))
     assert job_now(impatient.database, job).status is JobStatus.cancelled
     assert {trial.state for trial in trials_now(impatient.database, job)} == {TrialState.cancelled}
-    assert stored(impatient) == []
+    assert stored(impatient.settings) == []
+    assert due(impatient.database) == []
+
+
+def test_a_job_cancelled_while_its_winner_is_trained_anew_ends_at_once_and_leaves_nothing(
+    impatient: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_person(impatient.database)
+    job = add_job(impatient.database, impatient.settings, activate="always")
+    step_id = run_until(impatient, StepKind.publish)
+    training = threading.Event()
+
+    def train(base: Base, candidates: Any, course: Any, *, should_stop: Callable[[], bool]) -> list[TrainedCandidate]:
+        training.set()
+        longer = replace(course, settings=replace(course.settings, epochs=100), passes=100)
+        return train_candidates(base, candidates, longer, should_stop=should_stop)
+
+    def cancel() -> None:
+        assert training.wait(PATIENCE)
+        change(impatient.database, job, jobs.cancel_job)
+
+    monkeypatch.setattr("workers.steps.publish.train_candidates", train)
+    run_and_meanwhile(impatient, step_id, cancel)
+    assert job_now(impatient.database, job).status is JobStatus.cancelled
+    assert stored(impatient.settings) == []
+    assert versions_now(impatient.database) == []
     assert due(impatient.database) == []
 
 
@@ -160,7 +180,7 @@ def test_a_user_deleted_while_their_job_trains_leaves_nothing(impatient: Context
 
     run_and_meanwhile(impatient, step_id, delete)
     assert steps_now(impatient.database, job) == []
-    assert stored(impatient) == []
+    assert stored(impatient.settings) == []
 
 
 @pytest.mark.parametrize("end", ["cancel", "delete"])
@@ -174,7 +194,7 @@ def test_a_version_published_for_a_job_that_ended_meanwhile_is_erased(
     def publish_too_late(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]) -> Any:
         outcome = publish(context, job, step, lambda: False)
         assert outcome.version is not None
-        assert any(outcome.version["path"] in path for path in stored(context))
+        assert any(outcome.version["path"] in path for path in stored(context.settings))
         if end == "cancel":
             change(context.database, job, jobs.cancel_job)
         else:
@@ -184,7 +204,7 @@ def test_a_version_published_for_a_job_that_ended_meanwhile_is_erased(
 
     monkeypatch.setitem(WORK, StepKind.publish, publish_too_late)
     assert run_step(context, step_id)
-    assert stored(context) == []
+    assert stored(context.settings) == []
     assert versions_now(context.database) == []
     assert steps_now(context.database, job) == [] or job_now(context.database, job).status is JobStatus.cancelled
 
@@ -246,17 +266,3 @@ def test_a_database_away_for_a_moment_does_not_cost_the_work(
     step = next(step for step in steps_now(context.database, job) if step.id == step_id)
     assert (step.state, step.attempt) == (StepState.done, 1)
     context.database.dispose()
-
-
-def test_trials_left_in_the_store_by_a_worker_that_died_are_dropped_when_the_next_job_ends(context: Context) -> None:
-    add_person(context.database)
-    cancelled = add_job(context.database, context.settings)
-    run_until(context, StepKind.plan)
-    assert run_next(context)
-    assert run_next(context)
-    change(context.database, cancelled, jobs.cancel_job)
-    assert any("/trials/" in path for path in stored(context))
-    add_person(context.database, samples(3), user_id="someone else")
-    add_job(context.database, context.settings, user_id="someone else")
-    run_all(context)
-    assert stored(context) == []

@@ -1,4 +1,4 @@
-"""The evaluate step: train a few trials side by side on the train part and score them on the validation part.
+"""The evaluate step: train a few trials side by side on the train part, scored on validation after every pass.
 
 The test part is not even read. Must not know why these trials were chosen.
 """
@@ -85,7 +85,7 @@ def evaluate(context: Context, job: Job, step: Step, should_stop: Callable[[], b
 
     Raises:
         TrainingStoppedError: `should_stop` said so.
-        StepFailedError, BaseModelError, StoreError: see workers.failures.
+        StepFailedError, BaseModelError: see workers.failures.
     """
     options = ResolvedOptions(**job.options)
     with context.database.read() as session:

@@ -46,8 +46,9 @@ def observation_of(trial: Trial, passes: int | None) -> Observation:
 
 def complete_of(trial: Trial, passes: int | None) -> Complete:
     """A trial that succeeded, with its losses after each of so many passes."""
-    losses = tuple(fmean(after["loss"]) for after in passes_of(trial)[:passes])
-    return Complete(losses, observation_of(trial, passes))
+    # Of a trial from before scores were kept for every pass, the mean losses were.
+    losses = (trial.scores or {}).get("curve") or [fmean(after["loss"]) for after in passes_of(trial)[:passes]]
+    return Complete(tuple(losses), observation_of(trial, passes))
 
 
 def show_after(trial: Trial, passes: int | None) -> None:
@@ -64,14 +65,11 @@ def passes_for(job: Job, finished: Sequence[Trial]) -> int | None:
     """
     if job.passes is not None:
         return job.passes
-    curves = [
-        [fmean(after["rouge_l"]) for after in passes_of(trial)]
-        for trial in finished
-        if trial.round == 0 and trial.origin != TrialOrigin.base
-    ]
-    # Those of a job that began before scores were kept for every pass say nothing here.
-    longest = max(map(len, curves), default=0)
-    return best_passes([curve for curve in curves if len(curve) == longest]) if curves else None
+    design = [trial for trial in finished if trial.round == 0 and trial.origin != TrialOrigin.base]
+    if not design or not all("passes" in (trial.scores or {}) for trial in design):
+        # A job that began before scores were kept for every pass makes all of them to its end.
+        return None
+    return best_passes([[fmean(after["rouge_l"]) for after in passes_of(trial)] for trial in design])
 
 
 def forecast_of(trial: Trial) -> Observation:

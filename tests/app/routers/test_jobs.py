@@ -44,6 +44,27 @@ def test_a_job_shows_its_trials_its_best_and_its_front(api: TestClient, database
     assert api.get("/v1/jobs").json()["items"][0]["trials_done"] == 6
 
 
+@pytest.mark.parametrize(
+    "scores",
+    [
+        {"passes": [{"loss": [2.0], "rouge_l": [9.0]}] * 2, "forecast": {}},
+        # As they were kept before a trial was scored after every pass.
+        {"curve": [2.5, 2.0], "forecast": {}},
+    ],
+    ids=["passes", "before passes were scored"],
+)
+def test_a_trial_that_was_stopped_early_says_after_how_many_passes(
+    api: TestClient, database: Database, scores: dict[str, Any]
+) -> None:
+    job_id = start(api)["id"]
+    with database.write() as session:
+        whole, stopped = add_trials(session, jobs.get_job(session, "default", job_id), 2)
+        whole.state, whole.scores = TrialState.succeeded, {"passes": [{"loss": [2.0], "rouge_l": [9.0]}]}
+        stopped.state, stopped.scores = TrialState.stopped, scores
+    shown = api.get(f"/v1/jobs/{job_id}/trials").json()["items"]
+    assert [(trial["state"], trial["stopped_after"]) for trial in shown] == [("succeeded", None), ("stopped", 2)]
+
+
 def test_a_job_is_paused_resumed_and_cancelled(api: TestClient) -> None:
     path = f"/v1/jobs/{start(api)['id']}"
     assert api.post(f"{path}/pause").json()["status"] == "paused"

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+import torch
 
 from app.job_states import StepKind, TrialOrigin, TrialState
 from app.repositories import history, users
 from app.tables import Job, Step
+from engine.configuration import Configuration
 from engine.history import Sample
-from engine.training import Course
+from engine.stack import parameter_count
+from engine.training import Course, TrainedCandidate, train_candidates
 from tests.workers.helpers import (
     TENANT,
     add_job,
@@ -23,6 +26,7 @@ from tests.workers.helpers import (
     run_next,
     samples,
     steps_now,
+    stored,
     trials_now,
     versions_now,
 )
@@ -34,6 +38,7 @@ from workers.steps import progress
 from workers.steps.history import load_history
 
 MARKER = "xylophone-7731"
+Weights = dict[str, torch.Tensor]
 
 
 def marked(parts: Sequence[int]) -> list[Sample]:
@@ -52,7 +57,6 @@ def after_first_evaluation(context: Context, job: Job) -> None:
 
 def test_no_validation_or_test_text_reaches_training(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    train_candidates = evaluate_step.train_candidates
 
     def train_and_note(base: Any, candidates: Any, course: Course, **named: Any) -> Any:
         seen.extend(text for sample in course.train for text in (sample.query, sample.response))
@@ -69,33 +73,53 @@ def test_no_validation_or_test_text_reaches_training(context: Context, monkeypat
     assert not any(MARKER in text for text in seen)
 
 
-def test_trained_weights_do_not_depend_on_validation_and_test_text(context: Context) -> None:
-    weights = []
-    for user_id, pairs in (("plain", samples()), ("marked", marked(range(14, 20)))):
-        add_person(context.database, pairs, user_id=user_id)
-        job = add_job(context.database, context.settings, user_id=user_id)
+def weights_after_first_evaluation(context: Context, user_id: str, pairs: list[Sample]) -> Weights:
+    """What the trials of a new person's first evaluate step learn."""
+    trained: list[TrainedCandidate] = []
+
+    def train_and_keep(*positional: Any, **named: Any) -> list[TrainedCandidate]:
+        trained.extend(train_candidates(*positional, **named))
+        return trained
+
+    add_person(context.database, pairs, user_id=user_id)
+    job = add_job(context.database, context.settings, user_id=user_id)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate_step, "train_candidates", train_and_keep)
         after_first_evaluation(context, job)
-        # A trial's folder is named by its number and the digest of its weights.
-        weights.append([(t.artifact or "").rpartition("/")[2] for t in trials_now(context.database, job)[1:]])
-        with context.database.write() as session:
-            users.delete_user(session, TENANT, user_id)
-    assert weights[0] == weights[1]
-    assert all(weights[0])
+    with context.database.write() as session:
+        users.delete_user(session, TENANT, user_id)
+    (stack,) = [one.stack for one in trained if one.stack is not None and one.stack.parameters]
+    return {f"{name} {half}": t for half, tensors in (("A", stack.a), ("B", stack.b)) for name, t in tensors.items()}
+
+
+def test_trained_weights_do_not_depend_on_validation_and_test_text(context: Context) -> None:
+    plain = weights_after_first_evaluation(context, "plain", samples())
+    other = weights_after_first_evaluation(context, "marked", marked(range(14, 20)))
+    assert all(torch.equal(tensor, other[name]) for name, tensor in plain.items())
 
 
 def test_trained_weights_depend_on_train_text(context: Context) -> None:
-    weights = []
-    for user_id, pairs in (("plain", samples()), ("marked", marked([13]))):
+    plain = weights_after_first_evaluation(context, "plain", samples())
+    other = weights_after_first_evaluation(context, "marked", marked([13]))
+    assert not any(torch.equal(tensor, other[name]) for name, tensor in plain.items())
+
+
+@pytest.mark.parametrize(("part", "same"), [(range(14, 16), False), (range(16, 20), True)])
+def test_a_search_is_scored_on_validation_text_and_not_on_test_text(
+    context: Context, part: Sequence[int], same: bool
+) -> None:
+    scores = []
+    for user_id, pairs in (("plain", samples()), ("marked", marked(part))):
         add_person(context.database, pairs, user_id=user_id)
         job = add_job(context.database, context.settings, user_id=user_id)
         after_first_evaluation(context, job)
-        weights.append([(t.artifact or "").rpartition("/")[2] for t in trials_now(context.database, job)[1:]])
+        scores.append([trial.scores for trial in trials_now(context.database, job)])
         with context.database.write() as session:
             users.delete_user(session, TENANT, user_id)
-    assert weights[0] != weights[1]
+    assert (scores[0] == scores[1]) is same
 
 
-def test_the_parts_of_a_job_are_disjoint_in_time_order_and_name_the_train_samples(context: Context) -> None:
+def test_the_parts_of_a_job_are_disjoint_in_time_order_and_name_the_samples_to_learn(context: Context) -> None:
     add_person(context.database)
     job = add_job(context.database, context.settings)
     assert run_next(context)
@@ -103,23 +127,24 @@ def test_the_parts_of_a_job_are_disjoint_in_time_order_and_name_the_train_sample
         found = load_history(session, job_now(context.database, job))
     everything = [*found.split.train, *found.split.validation, *found.split.test]
     assert everything == samples()
-    assert found.train_digests == [history.sample_digest(s.query, s.response) for s in samples()[:14]]
+    assert found.learned_digests == [history.sample_digest(s.query, s.response) for s in samples()[:16]]
     assert found.profile == "Keeps a garden."
 
 
-def test_a_trial_is_kept_with_its_scores_their_errors_and_its_stack(context: Context) -> None:
+def test_a_trial_is_kept_with_its_scores_after_each_pass_and_their_errors_and_no_stack(context: Context) -> None:
     add_person(context.database)
-    job = add_job(context.database, context.settings, trials=4)
+    job = add_job(context.database, context.settings, trials=4, epochs=2)
     after_first_evaluation(context, job)
     base, default = trials_now(context.database, job)[:2]
-    assert (base.parameters, base.artifact) == (0, None)
-    assert default.artifact is not None
-    assert context.store.load_trial(default.artifact, context.base).parameters == default.parameters
-    for trial in (base, default):
+    size = parameter_count(context.base.projections, Configuration.default_lora(context.base.n_layers))
+    assert (base.parameters, default.parameters) == (0, size)
+    for trial, passes in ((base, 1), (default, 2)):
         assert trial.scores is not None
-        assert [len(trial.scores[name]) for name in ("loss", "rouge_l")] == [2, 2]
-        assert trial.loss == pytest.approx(sum(trial.scores["loss"]) / 2)
-        assert trial.rouge_l == pytest.approx(sum(trial.scores["rouge_l"]) / 2)
+        assert list(trial.scores) == ["passes"]
+        after = trial.scores["passes"]
+        assert [[len(scores[name]) for name in ("loss", "rouge_l")] for scores in after] == [[2, 2]] * passes
+        assert trial.loss == pytest.approx(sum(after[-1]["loss"]) / 2)
+        assert trial.rouge_l == pytest.approx(sum(after[-1]["rouge_l"]) / 2)
         assert trial.loss_se is not None
         assert trial.loss_se > 0
         assert trial.finished_at is not None
@@ -130,6 +155,7 @@ def test_a_trial_is_kept_with_its_scores_their_errors_and_its_stack(context: Con
     left = job_now(context.database, job).seconds_left
     assert left is not None
     assert left > 0
+    assert stored(context.settings) == []
 
 
 def test_diverging_trials_fail_with_a_reason_and_the_job_goes_on(context: Context) -> None:
@@ -144,7 +170,6 @@ def test_diverging_trials_fail_with_a_reason_and_the_job_goes_on(context: Contex
         assert trial.error is not None
         assert trial.error["code"] == "training_diverged"
         assert "learning_rate" in trial.error["detail"]
-        assert trial.artifact is None
     ended = job_now(context.database, job)
     assert ended.status == "succeeded"
     assert ended.report is not None
@@ -153,7 +178,9 @@ def test_diverging_trials_fail_with_a_reason_and_the_job_goes_on(context: Contex
     assert ended.report["activated"] is False
     assert ended.report["test"]["personalized"] == ended.report["test"]["base"]
     assert "default_lora" not in ended.report["test"]
-    assert (ended.version_id, versions_now(context.database)) == (None, [])
+    assert (ended.version_id, ended.passes, ended.report["passes"]) == (None, None, None)
+    assert versions_now(context.database) == []
+    assert stored(context.settings) == []
 
 
 def test_progress_is_told_while_a_step_trains_and_dropped_when_it_ends(
@@ -161,13 +188,13 @@ def test_progress_is_told_while_a_step_trains_and_dropped_when_it_ends(
 ) -> None:
     monkeypatch.setattr(progress, "EVERY_SECONDS", 0.0)
     seen: list[dict[str, Any]] = []
-    finish = evaluate_step.evaluate_stacks
 
-    def look(*positional: Any, **named: Any) -> Any:
+    def train_and_look(*positional: Any, **named: Any) -> Any:
+        trained = train_candidates(*positional, **named)
         seen.extend(events_now(context.database, job, "progress"))
-        return finish(*positional, **named)
+        return trained
 
-    monkeypatch.setattr(evaluate_step, "evaluate_stacks", look)
+    monkeypatch.setattr(evaluate_step, "train_candidates", train_and_look)
     add_person(context.database)
     job = add_job(context.database, context.settings)
     assert run_next(context)
@@ -211,6 +238,7 @@ def test_a_trial_that_cannot_win_is_stopped_early_counts_as_done_and_never_wins(
             return not self.is_ready or len(asked) % 2 == 0
 
     monkeypatch.setattr(evaluate_step, "StoppingRule", Strict)
+    monkeypatch.setattr("workers.steps.trials.best_passes", lambda _curves: 2)
     add_person(context.database)
     job = add_job(context.database, context.settings, trials=14, epochs=2)
     run_all(context)
@@ -223,8 +251,8 @@ def test_a_trial_that_cannot_win_is_stopped_early_counts_as_done_and_never_wins(
     assert stopped
     # The initial design is completed: it is what forecasts are made from.
     assert all(trial.origin == TrialOrigin.proposed for trial in stopped)
-    assert all(trial.loss is None and trial.artifact is None for trial in stopped)
-    assert all(len(trial.scores["curve"]) == 1 and trial.scores["forecast"]["loss_se"] > 0 for trial in stopped)  # type: ignore[index]
+    assert all(trial.loss is None for trial in stopped)
+    assert all(len(trial.scores["passes"]) == 1 and trial.scores["forecast"]["loss_se"] > 0 for trial in stopped)  # type: ignore[index]
     assert len(trials) == 14
     assert ended.report is not None
     assert ended.report["winner"]["trial"] not in [trial.number for trial in stopped]
@@ -246,7 +274,9 @@ def test_a_job_with_memory_trains_and_scores_its_stacks_with_the_memory_prompt_a
         history_now = load_history(session, job_now(context.database, remembering))
     shown = history_now.memory_prompt(3)(history_now.split.train[0])
     assert len(shown) == 1 + 2 * 3 + 1
-    assert history_now.split.train[0].response not in [message.content for message in shown]
+    # A sample is not shown its own pair: its query comes last, and once.
+    asked = history_now.split.train[0].query
+    assert [message.content for message in shown].index(asked) == len(shown) - 1
     versions_made = {v.job_id: v.with_memory for v in versions_now(context.database)}
     assert versions_made.get(remembering.id, True)
     assert not versions_made.get(plain.id, False)

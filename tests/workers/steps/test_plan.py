@@ -114,11 +114,13 @@ def test_the_same_options_seed_and_history_replay_the_same_search(context: Conte
     add_person(context.database, user_id="twin")
     runs = []
     for user_id in (USER, "twin"):
-        job = add_job(context.database, context.settings, user_id=user_id, trials=4)
+        job = add_job(context.database, context.settings, user_id=user_id, trials=4, epochs=3)
         run_all(context)
         trials = trials_now(context.database, job)
-        runs.append((tried(trials), [(t.loss, t.rouge_l) for t in trials], job_now(context.database, job).report))
+        ended = job_now(context.database, job)
+        runs.append((tried(trials), [(t.loss, t.rouge_l) for t in trials], ended.passes, ended.report))
     assert runs[0] == runs[1]
+    assert runs[0][2] in (1, 2, 3)
 
 
 def test_another_seed_tries_other_points(context: Context) -> None:

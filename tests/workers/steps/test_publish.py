@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
 
-from app.job_states import StepKind, TrialOrigin
+from app.job_options import ResolvedOptions
+from app.job_states import JobStatus, StepKind
 from app.repositories import history, users, versions
-from app.tables import Job
+from app.tables import Job, Step
+from engine.base import Base
+from engine.configuration import Configuration
+from engine.history import Sample
+from engine.stack import Stack
+from engine.training import Candidate, Course, TrainedCandidate, train_candidates
 from tests.workers.helpers import (
     TENANT,
     USER,
     add_job,
     add_person,
+    assert_only_versions_are_stored,
+    events_now,
     job_now,
     run_all,
     run_until,
     samples,
+    stored,
     trials_now,
     versions_now,
 )
 from workers.context import Context
+from workers.search.winner import Winner
+from workers.steps.evaluate import training_settings
+from workers.steps.publish import publish
 
 
 def published(context: Context, **options: Any) -> Job:
@@ -40,7 +55,7 @@ def test_the_report_says_who_won_what_the_gate_decided_and_what_the_test_part_sa
     job = published(context)
     report = job.report
     assert report is not None
-    assert set(report) == {"winner", "gate", "activated", "stop_reason", "test", "samples", "pareto"}
+    assert set(report) == {"winner", "passes", "gate", "activated", "stop_reason", "test", "samples", "pareto"}
     winner = trials_now(context.database, job)[report["winner"]["trial"]]
     assert {name: report["winner"][name] for name in ("layers", "n", "r")} == {
         "layers": winner.layers,
@@ -48,6 +63,7 @@ def test_the_report_says_who_won_what_the_gate_decided_and_what_the_test_part_sa
         "r": winner.r,
     }
     assert report["winner"]["reason"]
+    assert report["passes"] == job.passes == 1
     assert report["winner"]["trial"] in report["pareto"]
     assert set(report["gate"]) == {"passed", "reason", "confidence", "against_base", "against_memory"}
     assert set(report["gate"]["against_base"]) == {"difference", "low", "high", "probability"}
@@ -59,7 +75,7 @@ def test_the_report_says_who_won_what_the_gate_decided_and_what_the_test_part_sa
     assert "2 trials" in report["stop_reason"]
 
 
-def test_the_winner_is_published_whole_and_remembers_only_what_it_was_trained_on(context: Context) -> None:
+def test_the_winner_is_published_whole_and_names_the_samples_of_train_and_validation_part(context: Context) -> None:
     job = published(context)
     (version,) = versions_now(context.database)
     assert job.report is not None
@@ -67,7 +83,7 @@ def test_the_winner_is_published_whole_and_remembers_only_what_it_was_trained_on
     stack = context.store.load(version.path, context.base)
     assert stack.configuration.layer_bits == version.layers == job.report["winner"]["layers"]
     record = context.store.metadata(version.path)
-    assert record["samples"] == [history.sample_digest(s.query, s.response) for s in samples()[:14]]
+    assert record["samples"] == [history.sample_digest(s.query, s.response) for s in samples()[:16]]
     assert record["seed"] == 7
     assert record["base"]["digest"] == version.base_digest == context.base.digest
     assert record["metrics"] == version.metrics
@@ -110,15 +126,132 @@ def test_the_same_history_and_seed_again_give_the_same_version_once(context: Con
     assert kept.job_id == first.id
 
 
-def test_a_lost_trial_fails_the_job_with_a_reason(context: Context) -> None:
-    add_person(context.database)
-    job = add_job(context.database, context.settings, trials=2)
-    run_until(context, StepKind.publish)
-    (default,) = [t for t in trials_now(context.database, job) if t.origin == TrialOrigin.default]
-    assert default.artifact is not None
-    context.store.drop_trials(TENANT, USER, job.id)
+def default_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that two histories publish stacks of one shape, trained from the same seed."""
+    reason = "The test wants it."
+    monkeypatch.setattr("workers.steps.report.choose_winner", lambda _observations, _base: Winner(1, reason))
+
+
+def published_stack(context: Context, pairs: list[Sample], user_id: str) -> Stack:
+    """What a job on this history publishes."""
+    add_person(context.database, pairs, user_id=user_id)
+    job = add_job(context.database, context.settings, user_id=user_id, epochs=2)
     run_all(context)
-    error = job_now(context.database, job).error
-    assert error is not None
-    assert error["code"] == "trial_unusable"
+    (version,) = [row for row in versions_now(context.database) if row.job_id == job.id]
+    return context.store.load(version.path, context.base)
+
+
+def same(one: Stack, other: Stack) -> bool:
+    """Whether two stacks of one shape hold the very same numbers."""
+    assert one.configuration == other.configuration
+    halves = ((one.a, other.a), (one.b, other.b))
+    return all(torch.equal(tensor, theirs[name]) for mine, theirs in halves for name, tensor in mine.items())
+
+
+def marked(places: Sequence[int]) -> list[Sample]:
+    """The usual samples, with a rare word in query and response of those at these places."""
+    rare = "xylophone-7731 "
+    return [Sample(rare + s.query, rare + s.response, s.time) if i in places else s for i, s in enumerate(samples())]
+
+
+@pytest.mark.parametrize(
+    ("places", "changes"), [([13], True), ([14], True), ([15], True), (range(16, 20), False)], ids=str
+)
+def test_the_published_stack_learned_train_and_validation_text_and_no_test_text(
+    context: Context, monkeypatch: pytest.MonkeyPatch, places: Sequence[int], changes: bool
+) -> None:
+    default_wins(monkeypatch)
+    plain = published_stack(context, samples(), "plain")
+    assert same(published_stack(context, marked(places), "marked"), plain) is not changes
+
+
+@pytest.mark.parametrize("passes", [1, 2])
+def test_the_published_stack_is_the_winners_trained_anew_for_as_many_passes_as_were_chosen(
+    context: Context, monkeypatch: pytest.MonkeyPatch, passes: int
+) -> None:
+    default_wins(monkeypatch)
+    monkeypatch.setattr("workers.steps.trials.best_passes", lambda _curves: passes)
+    job = published(context, epochs=2)
+    assert job.report is not None
+    assert job.report["passes"] == passes
+    winner = trials_now(context.database, job)[1]
+    candidate = Candidate("1", Configuration.default_lora(context.base.n_layers), winner.seed)
+    settings = training_settings(ResolvedOptions(**job.options))
+    course = Course(samples()[:16], settings, profile="Keeps a garden.", order_seed=7, passes=passes)
+    (expected,) = train_candidates(context.base, [candidate], course)
+    (version,) = versions_now(context.database)
+    assert expected.stack is not None
+    assert same(context.store.load(version.path, context.base), expected.stack)
+
+
+def test_a_version_that_a_killed_worker_stored_and_did_not_record_is_published_once(context: Context) -> None:
+    add_person(context.database)
+    job = add_job(context.database, context.settings, activate="always")
+    step_id = run_until(context, StepKind.publish)
+    with context.database.read() as session:
+        step = session.get_one(Step, step_id)
+    # The worker has stored the version and is killed: nothing is recorded.
+    lost = publish(context, job_now(context.database, job), step, lambda: False)
+    assert lost.version is not None
     assert versions_now(context.database) == []
+    kept = stored(context.settings)
+    assert kept
+    run_all(context)
+    (version,) = versions_now(context.database)
+    assert (version.id, version.path) == (lost.version["id"], lost.version["path"])
+    assert active(context) == version.id
+    assert stored(context.settings) == kept
+    assert_only_versions_are_stored(context.settings, context.database)
+
+
+def diverging(number: str) -> Callable[..., list[TrainedCandidate]]:
+    """Training in which the trial of this number diverges."""
+
+    def train(*positional: Any, **named: Any) -> list[TrainedCandidate]:
+        trained = train_candidates(*positional, **named)
+        return [replace(one, stack=None, error="training diverged") if one.key == number else one for one in trained]
+
+    return train
+
+
+def test_a_winner_that_diverges_when_it_is_trained_anew_fails_the_job_with_a_reason(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default_wins(monkeypatch)
+    monkeypatch.setattr("workers.steps.publish.train_candidates", diverging("1"))
+    job = published(context, activate="always")
+    assert job.status is JobStatus.failed
+    assert job.error is not None
+    assert job.error["code"] == "training_diverged"
+    assert "validation samples were added" in job.error["detail"]
+    assert "lower learning_rate" in job.error["detail"]
+    assert events_now(context.database, job, "error") == [job.error]
+    assert (active(context), versions_now(context.database), stored(context.settings)) == (None, [], [])
+
+
+def test_a_default_lora_that_diverges_when_it_is_trained_anew_is_left_out_of_the_report(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.steps.report.choose_winner", lambda _observations, _base: Winner(2, "The other."))
+    monkeypatch.setattr("workers.steps.publish.train_candidates", diverging("1"))
+    job = published(context, trials=4)
+    assert job.status is JobStatus.succeeded
+    assert job.report is not None
+    assert job.report["winner"]["trial"] == 2
+    assert set(job.report["test"]) == {"base", "memory", "personalized"}
+    assert [version.id for version in versions_now(context.database)] == [job.version_id]
+
+
+def test_a_default_lora_that_won_is_trained_anew_once(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[list[str]] = []
+
+    def train_and_note(base: Base, candidates: Sequence[Candidate], *more: Any, **named: Any) -> list[TrainedCandidate]:
+        trained.append([candidate.key for candidate in candidates])
+        return train_candidates(base, candidates, *more, **named)
+
+    default_wins(monkeypatch)
+    monkeypatch.setattr("workers.steps.publish.train_candidates", train_and_note)
+    job = published(context)
+    assert trained == [["1"]]
+    assert job.report is not None
+    assert job.report["test"]["default_lora"] == job.report["test"]["personalized"]
