@@ -1,7 +1,7 @@
 """What answers in each method's name: a stack or none, and how it is asked.
 
 Trains and searches by the service's own code. Every method has the same base, the same split and, where it remembers in
-the prompt, the same number of items. The test part is read by none. Must not know rows or scores.
+the prompt, the same number of items; each knows all that happened before the test part. Must not know rows or scores.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Methods:
             "base": lambda _cell, _person: Answering(),
             "dictionary_memory": lambda _cell, person: self._remembering(person, DictionaryMemory),
             "malp": lambda _cell, person: self._remembering(person, ShortAndLongTermMemory),
-            "default_lora": lambda cell, person: self._one_lora(cell, person, person.split.train, person.profile),
+            "default_lora": lambda cell, person: self._one_lora(cell, person, person.known, person.profile),
             "random": self._searched,
             "milp": self._searched,
             "milp_memory": self._searched,
@@ -102,8 +102,8 @@ class Methods:
 
     def _remembering(self, person: Person, memory: Callable[[Sequence[Sample], str, int], Prompting]) -> Answering:
         began = time.perf_counter()
-        prompt = memory(person.split.train, person.profile, self._searches.settings.memory_pairs)
-        kept = sum(len(text.encode()) for s in person.split.train for text in (s.query, s.response))
+        prompt = memory(person.known, person.profile, self._searches.settings.memory_pairs)
+        kept = sum(len(text.encode()) for s in person.known for text in (s.query, s.response))
         return Answering(prompt=prompt, seconds=time.perf_counter() - began, kept=kept)
 
     def _one_lora(self, cell: Cell, person: Person, train: Sequence[Sample], profile: str) -> Answering:
@@ -135,11 +135,11 @@ class Methods:
         return _with_stack(Answering(), found.stack)
 
     def _of_all_others(self, cell: Cell, person: Person) -> Answering:
-        """One LoRA from everyone's train part but this person's: the domain without the person."""
+        """One LoRA from what is known of everyone but this person: the domain without the person."""
         others = [other for user, other in self._people.items() if user != person.user]
         if not others:
             raise UnmeasurableError(f"the set {cell.set} has one user, so there is no domain without them")
-        return self._one_lora(cell, person, [sample for other in others for sample in other.split.train], "")
+        return self._one_lora(cell, person, [sample for other in others for sample in other.known], "")
 
     def _options(self, cell: Cell) -> JobOptions:
         """Options of the cell's job: the grid's, and what its method and variant change."""

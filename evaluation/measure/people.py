@@ -28,6 +28,11 @@ class Person:
     profile: str
     split: Split[Sample]
 
+    @property
+    def known(self) -> tuple[Sample, ...]:
+        """All that happened before the test part: what answers it may have learned or remember."""
+        return (*self.split.train, *self.split.validation)
+
     def remembering(self, share: float) -> Person:
         """The same person with the latest share (0..1) of the train part only, at least one sample of it."""
         kept = max(1, round(share * len(self.split.train)))

@@ -10,7 +10,6 @@ from sqlmodel import Session
 from app.repositories import history, users
 from app.tables import Job, SampleRow
 from engine.history import Sample, Split, split_in_time
-from engine.memory import MemoryPrompt
 from workers.failures import StepFailedError
 
 
@@ -28,9 +27,10 @@ class JobHistory:
     learned_digests: list[str]
     profile: str
 
-    def memory_prompt(self, pairs: int) -> MemoryPrompt:
-        """The memory prompt of this history."""
-        return MemoryPrompt(self.split.train, self.profile, pairs)
+    @property
+    def learned(self) -> tuple[Sample, ...]:
+        """What a published stack is taught: all that happened before the test part."""
+        return (*self.split.train, *self.split.validation)
 
 
 def split_history(session: Session, job: Job, min_samples: int) -> dict[str, list[int]]:

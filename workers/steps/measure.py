@@ -12,6 +12,7 @@ from typing import TypedDict
 from app.job_options import ResolvedOptions
 from engine.evaluation import Evaluation, Examination, evaluate_stacks
 from engine.history import Sample
+from engine.memory import MemoryPrompt
 from engine.prompts import Prompting, query_alone
 from engine.stack import Stack
 from workers.context import Context
@@ -27,7 +28,9 @@ class _How(TypedDict):
 
 def prompt_of(history: JobHistory, options: ResolvedOptions) -> Prompting:
     """How the job's stacks are asked, in training and afterwards."""
-    return history.memory_prompt(options.memory_pairs) if options.with_memory else query_alone
+    if not options.with_memory:
+        return query_alone
+    return MemoryPrompt(history.split.train, history.profile, options.memory_pairs)
 
 
 class Measure:
@@ -63,9 +66,10 @@ class Measure:
         """What stacks in training are scored on."""
         return Examination(self._context.base, samples, prompt=prompt_of(self._history, self._options), **self._how)
 
-    def memory(self, samples: Sequence[Sample]) -> Evaluation:
-        """Scores of the base with a memory prompt from the train part."""
-        return self._evaluate([None], samples, self._history.memory_prompt(self._options.memory_pairs))[0]
+    def memory(self, samples: Sequence[Sample], known: Sequence[Sample]) -> Evaluation:
+        """Scores of the base with a memory prompt from the samples that are known by then."""
+        prompt = MemoryPrompt(known, self._history.profile, self._options.memory_pairs)
+        return self._evaluate([None], samples, prompt)[0]
 
     def _evaluate(
         self, stacks: Sequence[Stack | None], samples: Sequence[Sample], prompt: Prompting

@@ -5,7 +5,7 @@ The only step that looks at the test part, and only to report on it: what it sco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,6 @@ from app.job_states import JobStatus, TrialState
 from app.repositories import events, jobs, users, versions
 from app.repositories import trials as trial_rows
 from app.tables import Job, Step, Trial, Version
-from engine.history import Sample
 from engine.stack import Stack
 from engine.training import Candidate, train_candidates
 from workers.context import Context
@@ -81,7 +80,7 @@ def publish(context: Context, job: Job, step: Step, should_stop: Callable[[], bo
         options.activate == "always" or (options.activate == "gate" and decision.passed)
     )
     stacks = _train_anew(context, history, options, finalists, passes, should_stop)
-    test = _test_scores(measure, finalists, stacks, history.split.test)
+    test = _test_scores(measure, finalists, stacks, history)
     split = history.split
     samples = {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)}
     stop_reason = str((job.split or {}).get("stop_reason", ""))
@@ -95,7 +94,7 @@ def publish(context: Context, job: Job, step: Step, should_stop: Callable[[], bo
 def _ask_gate(
     measure: Measure, finalists: Finalists, passes: int | None, history: JobHistory, options: ResolvedOptions
 ) -> GateDecision:
-    memory = measure.memory(history.split.validation)
+    memory = measure.memory(history.split.validation, history.split.train)
     winner, base = (scores_after(trial, passes)["rouge_l"] for trial in (finalists.winner, finalists.base))
     return decide(winner, base, memory.rouge_l, options.gate_confidence)
 
@@ -121,7 +120,7 @@ def _train_anew(
     trained = train_candidates(
         context.base,
         [Candidate(str(number), configuration_of(trial), trial.seed) for number, trial in chosen.items()],
-        replace(course_of(history, options, (*history.split.train, *history.split.validation)), passes=passes),
+        replace(course_of(history, options, history.learned), passes=passes),
         should_stop=should_stop,
     )
     stacks = {int(one.key): one.stack for one in trained if one.stack is not None and one.stack.parameters}
@@ -134,14 +133,18 @@ def _train_anew(
 
 
 def _test_scores(
-    measure: Measure, finalists: Finalists, stacks: Mapping[int, Stack], test: Sequence[Sample]
+    measure: Measure, finalists: Finalists, stacks: Mapping[int, Stack], history: JobHistory
 ) -> dict[str, dict[str, Any]]:
-    """Scores of every method on the test part. A trial that is two of them, such as a default that won, runs once."""
+    """Scores of every method on the test part, each knowing all that happened before it.
+
+    A trial that is two of them, such as a default that won, runs once.
+    """
+    test = history.split.test
     default = finalists.default if finalists.default and finalists.default.number in stacks else None
     compared = [finalists.base, finalists.winner, *([default] if default else [])]
     numbers = list(dict.fromkeys(trial.number for trial in compared))
     of_number = dict(zip(numbers, measure.stacks([stacks.get(n) for n in numbers], test), strict=True))
-    methods = {"base": of_number[finalists.base.number], "memory": measure.memory(test)}
+    methods = {"base": of_number[finalists.base.number], "memory": measure.memory(test, history.learned)}
     if default:
         methods["default_lora"] = of_number[default.number]
     methods["personalized"] = of_number[finalists.winner.number]
