@@ -108,7 +108,7 @@ class Methods:
 
     def _one_lora(self, cell: Cell, person: Person, train: Sequence[Sample], profile: str) -> Answering:
         """The default LoRA, trained on these samples as the service would."""
-        options = self._options(cell).resolve(self._searches.settings)
+        options = options_of(self._grid, cell).resolve(self._searches.settings)
         configuration = Configuration.default_lora(self.base.n_layers)
         candidate = Candidate("default", configuration, derive_seed(cell.seed, "trial", DEFAULT_NUMBER))
         course = Course(train, training_settings(options), profile, cell.seed)
@@ -119,7 +119,7 @@ class Methods:
         return _with_stack(Answering(seconds=time.perf_counter() - began), trained.stack)
 
     def _searched(self, cell: Cell, person: Person) -> Answering:
-        found = self._searches.search(person, _name(cell), self._options(cell), self.on_trials)
+        found = self._searches.search(person, _name(cell), options_of(self._grid, cell), self.on_trials)
         answering = Answering(seconds=found.seconds, search=found, trials=len(found.trials))
         return _with_stack(answering, found.stack)
 
@@ -141,21 +141,22 @@ class Methods:
             raise UnmeasurableError(f"the set {cell.set} has one user, so there is no domain without them")
         return self._one_lora(cell, person, [sample for other in others for sample in other.known], "")
 
-    def _options(self, cell: Cell) -> JobOptions:
-        """Options of the cell's job: the grid's, and what its method and variant change."""
-        options: dict[str, Any] = {"preset": "standard", "trials": self._grid.trials, **self._grid.options}
-        if cell.method == "random":
-            options["surrogate"] = "random"
-        if cell.method == "milp_memory":
-            options["with_memory"] = True
-        name, _, value = cell.variant.partition("=")
-        if name == "space":
-            options["subspace"] = value.split("+")
-        elif name in ("trials", "epochs"):
-            options[name] = int(value)
-        elif name == "learning_rate":
-            options[name] = float(value)
-        return JobOptions(seed=cell.seed, **options)
+
+def options_of(grid: Grid, cell: Cell) -> JobOptions:
+    """Options of the cell's job: the grid's, and what its method and variant change."""
+    options: dict[str, Any] = {"preset": "standard", "trials": grid.trials, **grid.options}
+    if cell.method == "random":
+        options["surrogate"] = "random"
+    if cell.method == "milp_memory":
+        options["with_memory"] = True
+    name, _, value = cell.variant.partition("=")
+    if name == "space":
+        options["subspace"] = value.split("+")
+    elif name in ("trials", "epochs"):
+        options[name] = int(value)
+    elif name == "learning_rate":
+        options[name] = float(value)
+    return JobOptions(seed=cell.seed, **options)
 
 
 def _with_stack(answering: Answering, stack: Stack | None) -> Answering:

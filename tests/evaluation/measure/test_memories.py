@@ -36,7 +36,7 @@ def test_a_dictionary_puts_the_nearest_last_and_the_profile_first() -> None:
 
 
 def test_short_term_memory_is_the_latest_turn_and_long_term_memory_the_turns_and_facts_like_the_query() -> None:
-    prompt = ShortAndLongTermMemory(HISTORY, "runs", 3)(ASKED)
+    prompt = ShortAndLongTermMemory(HISTORY, "runs", 3)(Sample("How much insulin at dinner?", "?"))
     assert pairs(prompt) == [
         ("The rash on my arm is back", "Use the cream"),
         ("Insulin before dinner?", "Four units"),
