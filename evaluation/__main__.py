@@ -53,7 +53,7 @@ def evaluate(
 
     configure_logging("warning")
     try:
-        chosen = read_grid(grid or GRIDS / ("full.toml" if full else "examples.toml"))
+        chosen = read_grid(grid or GRIDS / _named(bool(data), full))
         changes = {
             "sets": _sets(data, chosen, None if full else FIRST_USERS, users),
             "seeds": list(range(seeds)) if seeds else chosen.seeds,
@@ -74,6 +74,13 @@ def evaluate(
     typer.echo(f"{out / 'report.html'}, {out / 'report.md'}")
     if problems:
         raise typer.Exit(1)
+
+
+def _named(with_data: bool, full: bool) -> str:
+    """The grid's file where none is given."""
+    if full:
+        return "full.toml"
+    return "cut.toml" if with_data else "examples.toml"
 
 
 def _sets(data: list[Path] | None, grid: Grid, first: int | None, users: int | None) -> list[SetOf]:

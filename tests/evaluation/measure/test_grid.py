@@ -84,7 +84,7 @@ def test_a_file_that_is_no_grid_says_what_is_wrong(tmp_path: Path, text: str, sa
 
 
 def test_the_grids_that_come_with_the_repository_can_be_read() -> None:
-    for name in ("examples.toml", "full.toml"):
+    for name in ("examples.toml", "cut.toml", "full.toml"):
         read = read_grid(GRIDS / name)
         assert all(path.exists() for of in read.sets for path in of.paths)
         assert list(read.named_bases) == ["base_model"]
