@@ -39,10 +39,21 @@ class Once:
     key: str | None
     fingerprint: str
 
-    def run(self, database: Database, deed: Deed, status: int, effect: Callable[[Session], BaseModel]) -> JSONResponse:
+    def run(
+        self,
+        database: Database,
+        deed: Deed,
+        status: int,
+        effect: Callable[[Session], BaseModel],
+        *,
+        notes_itself: bool = False,
+    ) -> JSONResponse:
         """Do `effect` in one transaction and answer with what it returns, or give the answer given before.
 
         The audit log notes what was done or refused, and not that an answer was given again.
+
+        Args:
+            notes_itself: whether `effect` notes in the audit log what it did, for it does several things.
 
         Raises:
             IdempotencyKeyReusedError: the key was used for another request. Whatever `effect` raises; then nothing is
@@ -59,7 +70,8 @@ class Once:
                         )
                     return JSONResponse(known.body, known.status_code, {"Idempotency-Replayed": "true"})
             body = effect(session).model_dump(mode="json")
-            audit.done(session, deed)
+            if not notes_itself:
+                audit.done(session, deed)
             if self.key is not None:
                 idempotency.remember(session, tenant, self.key, self.fingerprint, status, body)
         return JSONResponse(body, status)

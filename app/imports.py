@@ -10,6 +10,8 @@ from typing import Literal
 
 from sqlmodel import Session
 
+from app.access import audit
+from app.access.audit import Deed
 from app.access.identity import Identity
 from app.errors import InvalidImportError, InvalidInputError, TooManyJobsError
 from app.importers.formats import FormatName, convert
@@ -56,11 +58,13 @@ def converted(given: FileGiven, settings: Settings) -> Imported:
     return imported
 
 
-def take_in_all(session: Session, by: Identity, imported: Imported, given: FileGiven, settings: Settings) -> ImportDone:
-    """Store every user's history that can be stored, and start the jobs."""
+def take_in_all(
+    session: Session, by: Identity, deed: Deed, imported: Imported, given: FileGiven, settings: Settings
+) -> ImportDone:
+    """Store every user's history that can be stored, and start the jobs. The audit log has an entry for each user."""
     # In one order for all requests: two that meet would else wait for each other's users.
     order = sorted(imported.users, key=lambda user: user.user_id)
-    outcome = {user.name: _taken_in(session, by, user, given, settings) for user in order}
+    outcome = {user.name: _taken_in(session, by, deed.on(user.user_id), user, given, settings) for user in order}
     return ImportDone(
         format=given.format,
         users_are=imported.users_are,
@@ -73,13 +77,14 @@ def take_in_all(session: Session, by: Identity, imported: Imported, given: FileG
 
 
 def _taken_in(
-    session: Session, by: Identity, user: ImportedUser, given: FileGiven, settings: Settings
+    session: Session, by: Identity, deed: Deed, user: ImportedUser, given: FileGiven, settings: Settings
 ) -> ImportedUserOut:
     history = Import(list(user.samples), user.profile, given.personalize)
     try:
         with session.begin_nested():
             added = take_in(session, by, user.user_id, history, settings)
     except (InvalidInputError, TooManyJobsError) as error:
+        audit.not_done(session, deed, error.code)
         refused = UserRefused(code=error.code, detail=error.detail)
         return ImportedUserOut(
             user_id=user.user_id,
@@ -91,6 +96,7 @@ def _taken_in(
             job_skipped=None,
             error=refused,
         )
+    audit.done(session, deed)
     return ImportedUserOut(
         user_id=user.user_id,
         name=user.name,

@@ -65,6 +65,11 @@ def done(session: Session, deed: Deed) -> None:
     _append(session, deed, DONE)
 
 
+def not_done(session: Session, deed: Deed, code: str) -> None:
+    """Note that a part of a write was not, and why, in the transaction of the others."""
+    _append(session, deed, code)
+
+
 def refused(database: Database, deed: Deed, code: str) -> None:
     """Note that it was not, and why. Where the database is away, the log has it."""
     try:

@@ -94,5 +94,6 @@ def import_file(
         services.database,
         caller.deed,
         202,
-        lambda session: take_in_all(session, caller.identity, imported, given, services.settings),
+        lambda session: take_in_all(session, caller.identity, caller.deed, imported, given, services.settings),
+        notes_itself=True,
     )

@@ -43,6 +43,7 @@ def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
         "export",
         "users",
         "jobs",
+        "evaluate",
         "keys",
     ]
     assert ran.stdout.splitlines()[-1] == "loaded:"

@@ -184,5 +184,15 @@ def test_the_document_lists_the_formats_and_both_ways_to_send_a_file(api: TestCl
     assert choice["schema"]["enum"] == list(NAMES)
     assert choice["required"]
     assert set(operation["requestBody"]["content"]) == {"application/octet-stream", "multipart/form-data"}
-    assert {"202", "401", "409", "413", "415", "422", "500", "503"} == set(operation["responses"])
+    assert {"202", "401", "403", "409", "413", "415", "422", "429", "500", "503"} == set(operation["responses"])
     assert document["components"]["schemas"]["ImportUpload"]["required"] == ["file"]
+
+
+def test_the_audit_log_names_every_user_that_was_written_and_those_that_were_refused(small: TestClient) -> None:
+    assert send(small, table("ann", rows=20) + b"\n" + table("bob", rows=40).split(b"\n", 1)[1]).status_code == 202
+    entries = small.get("/v1/audit").json()["items"]
+    assert {entry["action"] for entry in entries} == {"POST /v1/imports"}
+    assert sorted((entry["target"], entry["outcome"]) for entry in entries) == [
+        ("ann", "done"),
+        ("bob", "too_many_samples"),
+    ]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from app.job_options import ResolvedOptions
 from app.job_states import StepKind, TrialOrigin, TrialState
 from app.repositories import history, users
 from app.tables import Job, Step
@@ -36,6 +37,7 @@ from workers.search.early_stopping import StoppingRule
 from workers.steps import evaluate as evaluate_step
 from workers.steps import progress
 from workers.steps.history import load_history
+from workers.steps.measure import prompt_of
 
 MARKER = "xylophone-7731"
 Weights = dict[str, torch.Tensor]
@@ -272,7 +274,8 @@ def test_a_job_with_memory_trains_and_scores_its_stacks_with_the_memory_prompt_a
     assert other.loss != default.loss
     with context.database.read() as session:
         history_now = load_history(session, job_now(context.database, remembering))
-    shown = history_now.memory_prompt(3)(history_now.split.train[0])
+    options = ResolvedOptions(**job_now(context.database, remembering).options)
+    shown = prompt_of(history_now, options)(history_now.split.train[0])
     assert len(shown) == 1 + 2 * 3 + 1
     # A sample is not shown its own pair: its query comes last, and once.
     asked = history_now.split.train[0].query
