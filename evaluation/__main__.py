@@ -49,7 +49,7 @@ def evaluate(
 ) -> None:
     """Measure which method serves each user best, and write tables, plots and a report."""
     from app.logging import configure_logging
-    from evaluation.report import write_report
+    from evaluation.report.writing import write_report
 
     configure_logging("warning")
     try:

@@ -14,7 +14,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from evaluation.judgements import Judgement, read_judgements
+from evaluation.judge.judgements import Judgement, read_judgements
 from evaluation.rows import Row, read
 
 ROOT = Path(__file__).resolve().parents[1]

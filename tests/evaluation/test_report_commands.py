@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluation import judge, labels, report
+from evaluation.judge import asking, labels
+from evaluation.report import writing
 from evaluation.results_files import ROOT
 from evaluation.rows import append
 from tests.evaluation.made import keep_answers, rows
@@ -29,7 +30,7 @@ def test_a_report_is_written_and_its_place_told(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call(monkeypatch, folder)
-    report.main()
+    writing.main()
     assert capsys.readouterr().out.strip() == str(folder / "report.html")
     assert {"report.html", "report.md", "results.json", "plots"} < {path.name for path in folder.iterdir()}
 
@@ -39,10 +40,10 @@ def test_a_judge_that_cannot_be_reached_ends_the_command_with_what_to_do(
 ) -> None:
     keep_answers(folder, "u0", "milp", ["ours"])
     keep_answers(folder, "u0", "base", ["theirs"])
-    monkeypatch.setattr(judge.time, "sleep", lambda _seconds: None)
+    monkeypatch.setattr(asking.time, "sleep", lambda _seconds: None)
     call(monkeypatch, folder, "--url", "http://127.0.0.1:9/v1", "--model", "m")
     with pytest.raises(SystemExit, match="run the same command again"):
-        judge.main()
+        asking.main()
 
 
 def test_a_run_without_texts_ends_the_commands_that_need_them_with_what_to_do(
@@ -50,7 +51,7 @@ def test_a_run_without_texts_ends_the_commands_that_need_them_with_what_to_do(
 ) -> None:
     call(monkeypatch, folder, "--url", "http://127.0.0.1:9/v1", "--model", "m")
     with pytest.raises(SystemExit, match="keep the texts"):
-        judge.main()
+        asking.main()
     call(monkeypatch, folder)
     with pytest.raises(SystemExit, match="keep the texts"):
         labels.main()
@@ -66,7 +67,7 @@ def test_a_sheet_is_written_against_the_method_one_names(
     assert "1 items in" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("module", ["judge", "labels", "report", "results_files"])
+@pytest.mark.parametrize("module", ["judge", "judge.labels", "report", "results_files"])
 def test_every_command_explains_itself(module: str) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", f"evaluation.{module}", "--help"], cwd=ROOT, capture_output=True, text=True

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.judgements import Judgement
-from evaluation.judgements import append as append_judgement
+from evaluation.judge.judgements import Judgement
+from evaluation.judge.judgements import append as append_judgement
 from evaluation.results_files import file_name, merge, read_all, read_file, read_judged, write_file
 from evaluation.rows import append
 from tests.evaluation.made import row

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from evaluation.answers import pairs_of, read_answers
-from evaluation.judge import Judge, JudgeError, judge_run, verdict
-from evaluation.judgements import Judgement, read_judgements, win_rates
+from evaluation.judge.answers import pairs_of, read_answers
+from evaluation.judge.asking import Judge, JudgeError, judge_run, verdict
+from evaluation.judge.judgements import Judgement, read_judgements, win_rates
 from tests.evaluation.made import keep_answers
 
 Reply = tuple[int, str]

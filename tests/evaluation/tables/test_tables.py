@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from evaluation import grid_tables, numbers, paper, quality_tables, tables
-from evaluation.judgements import Judgement
-from evaluation.labels import Agreement
-from evaluation.markdown import Table, escaped
+from evaluation.judge.judgements import Judgement
+from evaluation.judge.labels import Agreement
 from evaluation.names import LOSS, ROUGE_L
 from evaluation.results_files import write_file
 from evaluation.rows import Row
 from evaluation.statistics import Group, groups
+from evaluation.tables import documents, grid_tables, numbers, paper, quality_tables
+from evaluation.tables.markdown import Table, escaped
 from tests.evaluation.made import row, rows
 
 
@@ -31,18 +31,21 @@ def line(table: Table, first: str) -> dict[str, str]:
 
 
 def test_the_documents_tables_are_those_of_the_committed_results() -> None:
-    for path, text in tables.documents().items():
+    for path, text in documents.documents().items():
         assert path.read_text(encoding="utf-8") == text, "run `make eval-tables`"
 
 
 def test_the_documents_are_written_from_the_results_files(tmp_path: Path) -> None:
     (tmp_path / "evaluation").mkdir()
     for name in ("README.md", "evaluation/README.md"):
-        (tmp_path / name).write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
-    nothing = tables.documents(tmp_path / "results", tmp_path)
-    assert nothing[tmp_path / "README.md"] == f"before\n{tables.BEGIN}\nNothing is measured yet.\n{tables.END}\nafter\n"
+        (tmp_path / name).write_text(f"before\n{documents.BEGIN}\nold\n{documents.END}\nafter\n")
+    nothing = documents.documents(tmp_path / "results", tmp_path)
+    assert (
+        nothing[tmp_path / "README.md"]
+        == f"before\n{documents.BEGIN}\nNothing is measured yet.\n{documents.END}\nafter\n"
+    )
     write_file(tmp_path / "results" / "ubuntu_irc.json", rows("base", [10.0, 10.0]) + rows("milp", [12.0, 12.0]))
-    short, full = tables.documents(tmp_path / "results", tmp_path).values()
+    short, full = documents.documents(tmp_path / "results", tmp_path).values()
     assert (
         r"| ubuntu\_irc on small | ROUGE-L | Base, 10.00 | 12.00 | +20.0 % (+20.0 to +20.0) | +26.96 % | Reddit | 2 |"
     ) in short
@@ -53,7 +56,7 @@ def test_the_documents_are_written_from_the_results_files(tmp_path: Path) -> Non
 
 def test_a_document_without_its_marks_is_refused() -> None:
     with pytest.raises(ValueError, match="needs the lines"):
-        tables.with_tables("# no table here", "table")
+        documents.with_tables("# no table here", "table")
 
 
 def test_table_3_has_a_mean_with_interval_for_each_method_and_metric() -> None:
@@ -235,10 +238,10 @@ def test_the_gates_table_is_against_all_baselines_and_against_base_and_memory() 
 
 def test_any_subset_of_methods_makes_all_tables_and_no_number_is_made_up() -> None:
     for method in ("base", "milp", "malp", "other_user", "served"):
-        made = tables.all_tables(rows(method, [3.0]))
-        assert "nan" not in tables.markdown(made)
+        made = documents.all_tables(rows(method, [3.0]))
+        assert "nan" not in documents.markdown(made)
         assert [table.note for table in made if not table.rows]
-    assert tables.markdown(tables.all_tables([])).count("\n|") == 0
+    assert documents.markdown(documents.all_tables([])).count("\n|") == 0
 
 
 def test_a_score_that_is_not_finite_is_left_out_and_shown_as_missing() -> None:

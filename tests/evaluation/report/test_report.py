@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.judgements import Judgement
-from evaluation.judgements import append as append_judgement
-from evaluation.labels import write_sheet
-from evaluation.report import write_report
+from evaluation.judge.judgements import Judgement
+from evaluation.judge.judgements import append as append_judgement
+from evaluation.judge.labels import write_sheet
+from evaluation.report.writing import write_report
 from evaluation.results_files import read_file
 from evaluation.rows import Row, SearchRecord, append
 from tests.evaluation.made import keep_answers, row, rows, search, trial

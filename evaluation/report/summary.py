@@ -9,9 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evaluation import numbers
-from evaluation.judgements import Judgement, win_rates
-from evaluation.labels import Agreement
+from evaluation.judge.judgements import Judgement, win_rates
+from evaluation.judge.labels import Agreement
 from evaluation.names import (
     BASELINES,
     CONTROLS,
@@ -25,10 +24,11 @@ from evaluation.names import (
     label,
     ordered,
 )
-from evaluation.quality_tables import NO_JUDGE, where
+from evaluation.report.series import gains
 from evaluation.rows import Row
-from evaluation.series import gains
 from evaluation.statistics import Comparison, Group, compared, estimate, gate_record, groups, improvement, per_user
+from evaluation.tables import numbers
+from evaluation.tables.quality_tables import NO_JUDGE, where
 
 FEW_USERS = 15
 """Below so many users, a percentile bootstrap interval is too narrow to be believed as it stands."""

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.judgements import Judgement
-from evaluation.labels import KEY, SHEET, Label, agreement, read_labels, write_sheet
+from evaluation.judge.judgements import Judgement
+from evaluation.judge.labels import KEY, SHEET, Label, agreement, read_labels, write_sheet
 from tests.evaluation.made import keep_answers
 
 METHODS = [("milp", "base")]

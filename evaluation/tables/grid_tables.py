@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evaluation import numbers, paper
-from evaluation.markdown import Table
 from evaluation.names import BASELINES, CONTROLS, MEMORIES, PERSONA_F1, ROUGE_L, SPACES, label, ordered
-from evaluation.quality_tables import where
 from evaluation.statistics import Comparison, Group, compare, compared, estimate, gate_record, per_user
+from evaluation.tables import numbers, paper
+from evaluation.tables.markdown import Table
+from evaluation.tables.quality_tables import where
 
 _SPACE = "space="
 _KNOBS = {

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evaluation import numbers, paper
-from evaluation.judgements import Judgement, win_rates
-from evaluation.labels import Agreement
-from evaluation.markdown import Table
+from evaluation.judge.judgements import Judgement, win_rates
+from evaluation.judge.labels import Agreement
 from evaluation.names import LOSS, METRICS, PERSONA_F1, ROUGE_1, ROUGE_L, Metric, label, ordered
 from evaluation.statistics import Estimate, Group, compared, estimate, improvement, per_user
+from evaluation.tables import numbers, paper
+from evaluation.tables.markdown import Table
 
 NO_JUDGE = "No judge model was asked, so there are no win rates."
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation import grid_tables, quality_tables
-from evaluation.judgements import Judgement
-from evaluation.labels import Agreement
-from evaluation.markdown import Table
+from evaluation.judge.judgements import Judgement
+from evaluation.judge.labels import Agreement
 from evaluation.names import PERSONA_F1, ROUGE_1, ROUGE_L
 from evaluation.results_files import RESULTS, ROOT, read_all, read_judged
 from evaluation.rows import Row
 from evaluation.statistics import groups
+from evaluation.tables import grid_tables, quality_tables
+from evaluation.tables.markdown import Table
 
 BEGIN = "<!-- evaluation: written by `make eval-tables` -->"
 END = "<!-- evaluation: end -->"

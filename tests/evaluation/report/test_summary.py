@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from evaluation.judgements import Judgement
-from evaluation.labels import Agreement
+from evaluation.judge.judgements import Judgement
+from evaluation.judge.labels import Agreement
+from evaluation.report.summary import summarise
 from evaluation.rows import Row
-from evaluation.summary import summarise
 from tests.evaluation.made import row, rows
 
 

@@ -1,7 +1,7 @@
 """A sheet for people to say which of two answers is better, blind; and how far a judge agrees with what they said.
 
-`python -m evaluation.labels FOLDER` writes the sheet, labels.csv, and labels_key.json, which is not for who labels.
-Must not know how a judge is asked.
+`python -m evaluation.judge.labels FOLDER` writes the sheet, labels.csv, and labels_key.json, which is not for who
+labels. Must not know how a judge is asked.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from evaluation.answers import PAIRS, Pair, pairs_of, read_answers
-from evaluation.judgements import FIRST, SECOND, TIE, UNREADABLE, Judgement
+from evaluation.judge.answers import PAIRS, Pair, pairs_of, read_answers
+from evaluation.judge.judgements import FIRST, SECOND, TIE, UNREADABLE, Judgement
 
 SHEET, KEY = "labels.csv", "labels_key.json"
 _COLUMNS: Final = ("item", "query", "answer_a", "answer_b", "better")
@@ -136,7 +136,7 @@ def _agreement(judge: str, both: Sequence[tuple[str, str]]) -> Agreement:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m evaluation.labels", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m evaluation.judge.labels", description=__doc__)
     parser.add_argument("folder", type=Path, help="a run's folder, with its answers.jsonl")
     parser.add_argument("--items", type=int, default=50)
     parser.add_argument("--against", default="dictionary_memory", help="the method that MiLP is set against")

@@ -18,8 +18,8 @@ from typing import Self
 
 import httpx
 
-from evaluation.answers import PAIRS, Pair, pairs_of, read_answers
-from evaluation.judgements import FIRST, SECOND, TIE, UNREADABLE, Judgement, append, read_judgements
+from evaluation.judge.answers import PAIRS, Pair, pairs_of, read_answers
+from evaluation.judge.judgements import FIRST, SECOND, TIE, UNREADABLE, Judgement, append, read_judgements
 
 API_KEY = "JUDGE_API_KEY"
 """Environment variable of the key that the URL wants, if it wants one."""

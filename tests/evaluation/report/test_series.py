@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evaluation.rows import Row
-from evaluation.series import (
+from evaluation.report.series import (
     best_so_far,
     by_history,
     front,
@@ -14,6 +13,7 @@ from evaluation.series import (
     scored,
     winners_by_trials,
 )
+from evaluation.rows import Row
 from evaluation.statistics import Group, groups
 from tests.evaluation.made import row, rows, search, trial
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from evaluation import plots
+from evaluation.report import plots
 from evaluation.rows import SearchRecord
 from evaluation.statistics import Group, groups
 from tests.evaluation.made import row, rows, search, trial
@@ -95,7 +95,8 @@ def test_every_axis_says_what_it_measures_in_which_unit(monkeypatch: pytest.Monk
 
 def test_matplotlib_is_not_loaded_before_a_picture_is_wanted() -> None:
     program = (
-        "import sys, evaluation.report, evaluation.tables, evaluation.summary, evaluation.judge, evaluation.labels;"
+        "import sys, evaluation.report.writing, evaluation.tables.documents, evaluation.report.summary;"
+        "import evaluation.judge.asking, evaluation.judge.labels;"
         "print(sorted({'matplotlib', 'scipy', 'torch', 'numpy'} & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

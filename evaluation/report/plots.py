@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from evaluation import series
 from evaluation.names import label
+from evaluation.report import series
 from evaluation.rows import SearchRecord
 from evaluation.statistics import Estimate, Group
 

@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from evaluation.judgements import Judgement, read_judgements
-from evaluation.labels import Agreement, agreement, read_labels
-from evaluation.markdown import Table, escaped
+from evaluation.judge.judgements import Judgement, read_judgements
+from evaluation.judge.labels import Agreement, agreement, read_labels
+from evaluation.report.summary import Passage, summarise
 from evaluation.results_files import file_name, latest, write_file
 from evaluation.rows import Row, SearchRecord, read
 from evaluation.statistics import groups
-from evaluation.summary import Passage, summarise
-from evaluation.tables import all_tables, markdown
+from evaluation.tables.documents import all_tables, markdown
+from evaluation.tables.markdown import Table, escaped
 
 if TYPE_CHECKING:
-    from evaluation.plots import Plot
+    from evaluation.report.plots import Plot
 
 HTML, MARKDOWN, RESULTS, PLOTS = "report.html", "report.md", "results.json", "plots"
 _TITLE = "What personalising buys"
@@ -62,7 +62,7 @@ def _read(folder: Path) -> _Run:
 
 
 def _plots(run: _Run) -> list[Plot]:
-    from evaluation.plots import all_plots
+    from evaluation.report.plots import all_plots
 
     return [plot for group in groups(run.rows) for plot in all_plots(group, run.searches)]
 
@@ -94,7 +94,7 @@ def _markdown(passages: Sequence[Passage], tables: Sequence[Table], plots: Seque
 
 def _html(passages: Sequence[Passage], tables: Sequence[Table], plots: Sequence[Plot], rows: Sequence[Row]) -> str:
     environment = Environment(
-        loader=PackageLoader("evaluation"),
+        loader=PackageLoader("evaluation.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,0 +1,1 @@
+"""Tables made from measured rows, and the documents they stand in."""
