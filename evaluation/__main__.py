@@ -45,11 +45,15 @@ def evaluate(
     base: Annotated[
         list[str] | None, typer.Option("--base", help="Folder or Hugging Face name; may be repeated.")
     ] = None,
+    known: Annotated[
+        Path | None, typer.Option("--known", help="Folder of results files: what stands there is not measured again.")
+    ] = None,
     keep_texts: Annotated[bool, typer.Option("--keep-texts", help="Write answers down too, for a judge.")] = False,
 ) -> None:
     """Measure which method serves each user best, and write tables, plots and a report."""
     from app.logging import configure_logging
     from evaluation.report.writing import write_report
+    from evaluation.results_files import read_all
 
     configure_logging("warning")
     try:
@@ -63,8 +67,11 @@ def evaluate(
             "keep_texts": keep_texts or chosen.keep_texts,
         }
         chosen = Grid.model_validate({**chosen.model_dump(), **changes})
-        with Run(chosen, out) as run, Progress(run.todo(), chosen.trials) as progress:
-            problems = run.measure(progress)
+        with Run(chosen, out) as run:
+            if known is not None:
+                typer.echo(f"{run.adopt(read_all(known))} rows were measured before", err=True)
+            with Progress(run.todo(), chosen.trials) as progress:
+                problems = run.measure(progress)
     except (CliError, GridError, RunError, ValueError) as error:
         typer.echo(f"milp: {error}", err=True)
         raise typer.Exit(1) from None

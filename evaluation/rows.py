@@ -32,6 +32,8 @@ class Row:
         trials: what a search tried, the base included; None for a method without one.
         activated: whether the gate let it answer; None for a method without a gate.
         layers, n, r: the configuration that answered; None where no stack did.
+        trial: the number of the trial that a search chose; 0 is the base. None without a search.
+        passes: made over the train part by the stack that answered; None where no stack did.
         seconds: of learning and choosing, answering the test part left out.
         parameters: trained ones that answered.
         bytes: what is kept for the user.
@@ -58,6 +60,8 @@ class Row:
     layers: str | None = None
     n: int | None = None
     r: int | None = None
+    trial: int | None = None
+    passes: int | None = None
     seconds: float = 0.0
     parameters: int = 0
     bytes: int = 0

@@ -1,7 +1,7 @@
 """What answers in each method's name: a stack or none, and how it is asked.
 
 Trains and searches by the service's own code. Every method has the same base, the same split and, where it remembers in
-the prompt, the same number of items; each knows all that happened before the test part. Must not know rows or scores.
+the prompt, the same number of items; each knows all that happened before the test part. Must not know scores.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from app.settings import Settings
 from engine.base import Base
 from engine.configuration import Configuration
 from engine.history import Sample
+from engine.memory import MemoryPrompt
 from engine.prompts import Prompting, query_alone
 from engine.stack import Stack
 from engine.training import Candidate, Course, train_candidates
@@ -23,6 +24,7 @@ from evaluation.measure.grid import Cell, Grid, Method
 from evaluation.measure.memories import DictionaryMemory, ShortAndLongTermMemory
 from evaluation.measure.people import Person
 from evaluation.measure.searches import Search, Searches
+from evaluation.rows import Row
 from workers.search.seeds import derive_seed
 from workers.steps.evaluate import training_settings
 
@@ -43,6 +45,7 @@ class Answering:
         kept: bytes kept for the user.
         search: what found the stack, where something searched.
         trials: tried, the base included; None without a search.
+        passes: that the stack made.
     """
 
     stack: Stack | None = None
@@ -51,6 +54,7 @@ class Answering:
     kept: int = 0
     search: Search | None = None
     trials: int | None = None
+    passes: int | None = None
 
 
 class Methods:
@@ -58,20 +62,28 @@ class Methods:
 
     Args:
         people: all users of the set, in file order.
+        measured: the row with this key, None where it is not measured yet.
     """
 
-    def __init__(self, grid: Grid, searches: Searches, people: Sequence[Person]) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        searches: Searches,
+        people: Sequence[Person],
+        measured: Callable[[tuple[str, ...]], Row | None],
+    ) -> None:
         self._grid = grid
+        self._measured = measured
         self._searches = searches
         self._people = {person.user: person for person in people}
         self._of: Mapping[Method, Callable[[Cell, Person], Answering]] = {
             "base": lambda _cell, _person: Answering(),
             "dictionary_memory": lambda _cell, person: self._remembering(person, DictionaryMemory),
             "malp": lambda _cell, person: self._remembering(person, ShortAndLongTermMemory),
-            "default_lora": lambda cell, person: self._one_lora(cell, person, person.known, person.profile),
+            "default_lora": lambda cell, person: self._default(cell, person.known, person.profile),
             "random": self._searched,
             "milp": self._searched,
-            "milp_memory": self._searched,
+            "milp_memory": self._with_memory,
             "other_user": self._of_another,
             "domain_lora": self._of_all_others,
         }
@@ -106,22 +118,42 @@ class Methods:
         kept = sum(len(text.encode()) for s in person.known for text in (s.query, s.response))
         return Answering(prompt=prompt, seconds=time.perf_counter() - began, kept=kept)
 
-    def _one_lora(self, cell: Cell, person: Person, train: Sequence[Sample], profile: str) -> Answering:
-        """The default LoRA, trained on these samples as the service would."""
-        options = options_of(self._grid, cell).resolve(self._searches.settings)
-        configuration = Configuration.default_lora(self.base.n_layers)
-        candidate = Candidate("default", configuration, derive_seed(cell.seed, "trial", DEFAULT_NUMBER))
-        course = Course(train, training_settings(options), profile, cell.seed)
+    def _default(self, cell: Cell, samples: Sequence[Sample], profile: str) -> Answering:
+        """The default LoRA, trained on these samples as the service would train it without a search."""
+        seed = derive_seed(cell.seed, "trial", DEFAULT_NUMBER)
+        candidate = Candidate("default", Configuration.default_lora(self.base.n_layers), seed)
+        return self._trained(cell, candidate, self._course(cell, samples, profile))
+
+    def _course(self, cell: Cell, samples: Sequence[Sample], profile: str) -> Course:
+        options = options_of(self._grid, cell).resolve(self.settings)
+        return Course(samples, training_settings(options), profile, cell.seed)
+
+    def _trained(self, cell: Cell, candidate: Candidate, course: Course) -> Answering:
         began = time.perf_counter()
         (trained,) = train_candidates(self.base, [candidate], course)
         if trained.stack is None:
-            raise UnmeasurableError(f"{cell.method} of {person.user}: {trained.error}")
-        return _with_stack(Answering(seconds=time.perf_counter() - began), trained.stack)
+            raise UnmeasurableError(f"{cell.method} of {cell.user}: {trained.error}")
+        passes = course.passes or course.settings.epochs
+        learned = Answering(seconds=time.perf_counter() - began, prompt=course.prompt, passes=passes)
+        return _with_stack(learned, trained.stack)
 
     def _searched(self, cell: Cell, person: Person) -> Answering:
-        found = self._searches.search(person, _name(cell), options_of(self._grid, cell), self.on_trials)
-        answering = Answering(seconds=found.seconds, search=found, trials=len(found.trials))
+        like = _name(replace(cell, method="milp")) if cell.method == "random" else None
+        options = options_of(self._grid, cell)
+        found = self._searches.search(person, _name(cell), options, self.on_trials, like)
+        passes = found.passes if found.stack is not None else None
+        answering = Answering(seconds=found.seconds, search=found, trials=len(found.trials), passes=passes)
         return _with_stack(answering, found.stack)
+
+    def _with_memory(self, cell: Cell, person: Person) -> Answering:
+        """The configuration that MiLP chose, trained with the memory prompt before each query and asked so."""
+        candidate, passes = self._chosen(cell, person.user)
+        memory = MemoryPrompt(person.known, person.profile, self.settings.memory_pairs)
+        if candidate is None:
+            return Answering(prompt=memory)
+        # The profile is in the prompt.
+        course = replace(self._course(cell, person.known, ""), passes=passes, prompt=memory)
+        return self._trained(cell, candidate, course)
 
     def _of_another(self, cell: Cell, person: Person) -> Answering:
         """The stack that MiLP found for the next user of the set; the last one's next is the first."""
@@ -129,17 +161,28 @@ class Methods:
         if len(users) < 2:
             raise UnmeasurableError(f"the set {cell.set} has one user, so there is no other one's stack")
         other = self._people[users[(users.index(person.user) + 1) % len(users)]]
-        found = self._searches.found(other, _name(replace(cell, method="milp")))
-        if found is None:
-            raise UnmeasurableError(f"other_user needs the method milp, and {other.user} has no search of this run")
-        return _with_stack(Answering(), found.stack)
+        candidate, passes = self._chosen(cell, other.user)
+        if candidate is None:
+            return Answering()
+        course = replace(self._course(cell, other.known, other.profile), passes=passes)
+        return replace(self._trained(cell, candidate, course), seconds=0.0)
+
+    def _chosen(self, cell: Cell, user: str) -> tuple[Candidate | None, int | None]:
+        """What MiLP chose for a user with this seed, to be trained again, and its passes; None: the base won."""
+        row = self._measured((cell.set, cell.base, user, "milp", "", str(cell.seed)))
+        if row is None:
+            raise UnmeasurableError(f"{cell.method} needs the method milp, and {user} has no search of this run")
+        if row.layers is None or row.n is None or row.r is None or row.trial is None:
+            return None, None
+        configuration = Configuration.from_bits(row.layers, row.n, row.r)
+        return Candidate("chosen", configuration, derive_seed(cell.seed, "trial", row.trial)), row.passes
 
     def _of_all_others(self, cell: Cell, person: Person) -> Answering:
         """One LoRA from what is known of everyone but this person: the domain without the person."""
         others = [other for user, other in self._people.items() if user != person.user]
         if not others:
             raise UnmeasurableError(f"the set {cell.set} has one user, so there is no domain without them")
-        return self._one_lora(cell, person, [sample for other in others for sample in other.known], "")
+        return self._default(cell, [sample for other in others for sample in other.known], "")
 
 
 def options_of(grid: Grid, cell: Cell) -> JobOptions:
@@ -147,8 +190,6 @@ def options_of(grid: Grid, cell: Cell) -> JobOptions:
     options: dict[str, Any] = {"preset": "standard", "trials": grid.trials, **grid.options}
     if cell.method == "random":
         options["surrogate"] = "random"
-    if cell.method == "milp_memory":
-        options["with_memory"] = True
     name, _, value = cell.variant.partition("=")
     if name == "space":
         options["subspace"] = value.split("+")

@@ -13,7 +13,7 @@ from rich.progress import Progress as Bar
 
 from evaluation.measure.grid import Cell, Method
 
-SEARCHES: frozenset[Method] = frozenset({"milp", "random", "milp_memory"})
+SEARCHES: frozenset[Method] = frozenset({"milp", "random"})
 
 
 class Progress:

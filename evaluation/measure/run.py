@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -75,6 +76,17 @@ class Run:
     ) -> None:
         self._open.close()
 
+    def adopt(self, rows: Iterable[Row]) -> int:
+        """Take over rows that were measured before, such as the committed ones; how many of the grid's that were.
+
+        The commit stands in them. Stacks of other users that controls need are trained again from them.
+        """
+        missing = {cell.key for cell in self.todo()}
+        taken = [row for row in rows if row.key in missing]
+        for row in taken:
+            append(self._folder, row)
+        return len(taken)
+
     def todo(self) -> list[Cell]:
         """The cells that are not measured yet, in the order they will be."""
         users = {name: [person.user for person in people] for name, people in self._people.items()}
@@ -120,6 +132,9 @@ class Run:
         row = next(alike, None)
         return replace(row, seed=cell.seed) if row is not None else None
 
+    def _row(self, key: tuple[str, ...]) -> Row | None:
+        return next((row for row in read(self._folder, Row) if row.key == key), None)
+
     def _methods(self, cell: Cell) -> Methods:
         if cell.base not in self._searches:
             name = hashlib.sha256(cell.base.encode()).hexdigest()[:16]
@@ -127,7 +142,7 @@ class Run:
                 Searches(self._folder / "searches" / name, self._grid.named_bases[cell.base])
             )
             self._searches[cell.base] = opened
-        return Methods(self._grid, self._searches[cell.base], self._people[cell.set])
+        return Methods(self._grid, self._searches[cell.base], self._people[cell.set], self._row)
 
     def _claim(self) -> None:
         """Write the grid into the folder; one that is there must be the same, or rows would not belong together."""
@@ -157,6 +172,8 @@ def _measured(cell: Cell, methods: Methods, commit: str) -> Measured:
         **summarised(evaluation),
         **_configuration(answering),
         "trials": answering.trials,
+        "trial": search.winner if search is not None else None,
+        "passes": answering.passes,
         "activated": search.activated if search is not None else None,
         "seconds": answering.seconds,
         "parameters": stack.parameters if stack is not None else 0,

@@ -21,6 +21,7 @@ from app.settings import Settings
 from app.tables import Job, Trial
 from engine.base import Base
 from engine.stack import Stack
+from evaluation.measure.designs import share_design
 from evaluation.measure.people import Person
 from workers.context import Context
 from workers.in_process import run_job
@@ -40,8 +41,9 @@ class Search:
     Args:
         stack: the published winner's; None where the base itself won.
         activated: whether the gate let it answer.
-        seconds: from its first step to its last.
+        seconds: from its first step to its last, shared trials too.
         winner: the winning trial's number.
+        passes: over the train part, that the search chose.
         trials: see `evaluation.rows.SearchRecord`.
     """
 
@@ -49,6 +51,7 @@ class Search:
     activated: bool
     seconds: float
     winner: int
+    passes: int | None
     trials: list[dict[str, Any]]
 
 
@@ -83,12 +86,18 @@ class Searches:
         return self._settings
 
     def search(
-        self, person: Person, name: str, options: JobOptions, on_trials: Callable[[int], None] = lambda _done: None
+        self,
+        person: Person,
+        name: str,
+        options: JobOptions,
+        on_trials: Callable[[int], None] = lambda _done: None,
+        like: str | None = None,
     ) -> Search:
         """A job on this person's history, run to its end; what it found, if it was run before.
 
         Args:
             name: tells this search of the person from others, with another method, variant or seed.
+            like: the name of a search whose initial design is this one's too, where it was run here before.
             on_trials: called with the number of trials that ended, after each step.
 
         Raises:
@@ -96,7 +105,7 @@ class Searches:
         """
         user = _user_id(person, name)
         with self._context.database.write() as session:
-            job = self._job(session, person, user, options)
+            job = self._job(session, person, user, options, like)
 
         def tell() -> None:
             with self._context.database.read() as session:
@@ -106,13 +115,7 @@ class Searches:
         run_job(self._context, job, on_step=tell)
         return self._found(job.id)
 
-    def found(self, person: Person, name: str) -> Search | None:
-        """What a search that was run before found; None if there is none."""
-        with self._context.database.read() as session:
-            job = _latest(session, _user_id(person, name))
-        return self._found(job.id) if job is not None and job.status == JobStatus.succeeded else None
-
-    def _job(self, session: Session, person: Person, user: str, options: JobOptions) -> Job:
+    def _job(self, session: Session, person: Person, user: str, options: JobOptions, like: str | None) -> Job:
         left = _latest(session, user)
         if left is not None and left.status != JobStatus.failed:
             return left
@@ -128,6 +131,9 @@ class Searches:
         job = jobs.create_job(session, TENANT, user, options.resolve(self._settings))
         # The split is the person's: with a shortened train part it is not the one that the service would make.
         job.split = {part: [next(ids) for _ in samples] for part, samples in parts.items()}
+        other = _latest(session, _user_id(person, like)) if like is not None else None
+        if other is not None and other.status == JobStatus.succeeded:
+            share_design(session, job, other)
         return job
 
     def _found(self, job_id: str) -> Search:
@@ -139,8 +145,18 @@ class Searches:
             raise SearchFailedError(f"the search failed: {(job.error or {}).get('detail', job.status.value)}")
         stack = None if version is None else self._context.store.load(version.path, self.base)
         seconds = jobs.seconds_at_work(job, job.finished_at) if job.finished_at else 0.0
-        winner = int(job.report["winner"]["trial"])
-        return Search(stack, bool(job.report["activated"]), seconds, winner, list(map(_told, tried)))
+        if job.started_at is not None:
+            # Trials that ended before the job began are another's.
+            seconds += sum(t.seconds or 0.0 for t in tried if t.finished_at and t.finished_at < job.started_at)
+        report = job.report
+        return Search(
+            stack=stack,
+            activated=bool(report["activated"]),
+            seconds=seconds,
+            winner=int(report["winner"]["trial"]),
+            passes=report["passes"],
+            trials=list(map(_told, tried)),
+        )
 
 
 def _user_id(person: Person, name: str) -> str:

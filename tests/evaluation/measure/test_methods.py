@@ -26,7 +26,7 @@ STANDARD = {"preset": "standard", "trials": 24, "epochs": 2, "seed": 5}
     [
         ("milp", "", {}),
         ("random", "", {"surrogate": "random"}),
-        ("milp_memory", "", {"with_memory": True}),
+        ("milp_memory", "", {}),
         ("milp", "space=num+size", {"subspace": ["num", "size"]}),
         ("milp", "space=layer", {"subspace": ["layer"]}),
         ("milp", "trials=8", {"trials": 8}),

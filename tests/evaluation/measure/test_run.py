@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +70,42 @@ def test_every_method_is_measured_once_and_says_what_it_cost(tmp_path: Path) -> 
     assert found["ada", "milp"].trials == 3
     assert found["ada", "milp"].activated is not None
     assert {(record.user, record.method) for record in read(folder, SearchRecord)} == {
-        (user, method) for user in ("ada", "bob") for method in ("milp", "random", "milp_memory")
+        (user, method) for user in ("ada", "bob") for method in ("milp", "random")
     }
+
+
+def test_random_search_beside_milp_is_the_one_it_is_alone(tmp_path: Path) -> None:
+    # What they share is the initial design: its trials are run once.
+    options = {"trials": 5, "people": ["ada"]}
+    for name, methods in (("beside", ["milp", "random"]), ("alone", ["random"])):
+        measure(grid_of(tmp_path, "llama", methods=methods, **options), tmp_path / name)
+    milp, beside = read(tmp_path / "beside", SearchRecord)
+    (alone,) = read(tmp_path / "alone", SearchRecord)
+
+    def scores(record: SearchRecord) -> list[tuple[Any, ...]]:
+        return [(t["number"], t["origin"], t["layers"], t["n"], t["r"], t["loss"]) for t in record.trials]
+
+    assert scores(beside) == scores(alone)
+    assert scores(beside)[:3] == scores(milp)[:3]
+    one, other = (by_cell(tmp_path / name)["ada", "random"] for name in ("beside", "alone"))
+    assert one.per_sample == other.per_sample
+
+
+def test_rows_measured_before_are_not_measured_again_and_serve_the_controls(tmp_path: Path) -> None:
+    methods = ["base", "milp", "milp_memory", "other_user"]
+    grid = grid_of(tmp_path, "llama", methods=methods)
+    measure(grid, tmp_path / "first")
+    known = [row for row in read(tmp_path / "first", Row) if row.method in ("base", "milp")]
+    with Run(grid, tmp_path / "second") as run:
+        assert run.adopt([replace(row, per_sample={}) for row in known]) == 4
+        assert run.adopt(known) == 0
+        listener = Silent()
+        assert run.measure(listener) == []
+    assert sorted(listener.ended) == ["ada milp_memory", "ada other_user", "bob milp_memory", "bob other_user"]
+    first, second = by_cell(tmp_path / "first"), by_cell(tmp_path / "second")
+    for key in ((user, method) for user in ("ada", "bob") for method in ("milp_memory", "other_user")):
+        assert second[key].per_sample == first[key].per_sample
+        assert second[key].loss == first[key].loss
 
 
 def test_the_control_answers_with_the_stack_of_the_next_user(tmp_path: Path) -> None:
