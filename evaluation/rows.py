@@ -1,17 +1,15 @@
 """What an evaluation writes down: one row per user, method, seed and variant; one record per search. Numbers, no text.
 
-Both are lines of JSON, appended as they are measured, so that an interrupted run goes on where it was. Must not know
-how anything was measured.
+Both are lines of JSON, appended as they are measured. Must not know how anything was measured.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
+
+from evaluation.lines import append_line, read_lines
 
 R = TypeVar("R", "Row", "SearchRecord")
 
@@ -98,24 +96,10 @@ class SearchRecord:
 
 
 def append(folder: Path, row: Row | SearchRecord) -> None:
-    """Write one line. What an interrupted write left of the last one stays a line of its own."""
-    with (folder / row.FILE).open("ab+") as file:
-        if file.tell() > 0:
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
-        file.write(json.dumps(asdict(row)).encode() + b"\n")
+    """Write one line into its file of the run's folder."""
+    append_line(folder / row.FILE, row)
 
 
 def read(folder: Path, kind: type[R]) -> list[R]:
-    """All lines of one kind; none where nothing was written. A last line that was cut short is left out."""
-    path = folder / kind.FILE
-    return list(_parsed(path.read_text(encoding="utf-8").splitlines(), kind)) if path.exists() else []
-
-
-def _parsed(lines: Iterable[str], kind: type[R]) -> Iterator[R]:
-    for line in lines:
-        try:
-            yield kind(**json.loads(line))
-        except json.JSONDecodeError:
-            continue
+    """All lines of one kind; none where nothing was written."""
+    return read_lines(folder / kind.FILE, kind)

@@ -14,6 +14,7 @@ from app.cli import histories, progress
 from app.cli.client import Json, ServiceClient
 from app.cli.conversions import Conversion, convert_file, write_new
 from app.cli.errors import CliError, RefusedError
+from app.cli.new_file import write_new_file
 from app.cli.sending import send_file, send_history
 from app.cli.tables import console_for_tables, outcome_tables
 from app.settings import Settings
@@ -131,14 +132,7 @@ def export(client: ServiceClient, user_id: str, version_id: str | None, to: Path
     """Write a version's zip; never over a file that is there."""
     version_id = version_id or current_version(client, user_id)
     target = to or Path(f"{user_id}-{version_id}.zip")
-    content = client.export(user_id, version_id)
-    try:
-        with target.open("xb") as file:
-            file.write(content)
-    except FileExistsError:
-        raise CliError(f"{target} is there already. Remove it, or choose another name with --to.") from None
-    except OSError as error:
-        raise CliError(f"{target} cannot be written ({error.strerror}). Choose another place with --to.") from error
+    write_new_file(target, client.export(user_id, version_id), "--to")
     _print(f"{target}: unzip it, then PeftModel.from_pretrained(base, folder) loads it.")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from app.cli.errors import CliError
 from app.cli.histories import History, choose
+from app.cli.new_file import write_new_file
 from app.errors import ServiceError
 from app.importers.formats import convert
 from app.importers.given import Given
@@ -67,14 +68,7 @@ def write_new(conversion: Conversion, out: Path) -> None:
     Raises:
         CliError: it is there, or cannot be written.
     """
-    content = as_jsonl(conversion.users).encode()
-    try:
-        with out.open("xb") as file:
-            file.write(content)
-    except FileExistsError:
-        raise CliError(f"{out} is there already. Remove it, or choose another name with --out.") from None
-    except OSError as error:
-        raise CliError(f"{out} cannot be written ({error.strerror}). Choose another place with --out.") from error
+    write_new_file(out, as_jsonl(conversion.users).encode(), "--out")
 
 
 def _source(path: Path) -> Source:

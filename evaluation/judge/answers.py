@@ -5,10 +5,11 @@ Texts stay in the run's folder. Must not know who judges them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from evaluation.lines import append_line, read_lines
 
 FILE = "answers.jsonl"
 
@@ -53,17 +54,14 @@ class Pair:
         return self.set, self.base, self.user, str(self.seed), str(self.sample), self.first, self.second
 
 
+def keep_answers(folder: Path, answers: Answers) -> None:
+    """Write one line into the run's folder."""
+    append_line(folder / FILE, answers)
+
+
 def read_answers(folder: Path) -> list[Answers]:
-    """All kept answers of a run; none where it kept none. A last line that was cut short is left out."""
-    path = folder / FILE
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    found = []
-    for line in lines:
-        try:
-            found.append(Answers(**json.loads(line)))
-        except json.JSONDecodeError:
-            continue
-    return found
+    """All kept answers of a run; none where it kept none."""
+    return read_lines(folder / FILE, Answers)
 
 
 def pairs_of(

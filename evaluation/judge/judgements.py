@@ -6,12 +6,12 @@ the judge is or how it is asked.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
+from evaluation.lines import append_line, read_lines
 from evaluation.statistics import Estimate, estimate
 
 FILE = "judgements.jsonl"
@@ -84,22 +84,13 @@ class WinRate:
 
 
 def append(folder: Path, judgement: Judgement) -> None:
-    """Write one line, on disk when this returns."""
-    with (folder / FILE).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(judgement)) + "\n")
+    """Write one line into the run's folder."""
+    append_line(folder / FILE, judgement)
 
 
 def read_judgements(folder: Path) -> list[Judgement]:
-    """All judgements of a run, each once; none where no judge was asked. A last line that was cut short is left out."""
-    path = folder / FILE
-    found = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            judgement = Judgement(**json.loads(line))
-        except json.JSONDecodeError:
-            continue
-        found[judgement.key] = judgement
-    return list(found.values())
+    """All judgements of a run, each once; none where no judge was asked."""
+    return list({judgement.key: judgement for judgement in read_lines(folder / FILE, Judgement)}.values())
 
 
 def win_rates(judgements: Iterable[Judgement]) -> list[WinRate]:

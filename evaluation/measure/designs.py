@@ -15,17 +15,14 @@ from workers.search.presets import budget
 from workers.steps.ahead import plan_when_due
 
 
-def share_design(session: Session, job: Job, other: Job) -> bool:
+def share_design(session: Session, job: Job, other: Job) -> None:
     """Give a new job the initial design that another job of the same person tried, as if it had tried it itself.
 
-    Returns:
-        Whether it could: their options may differ in the surrogate only, and the design has to be there.
+    Nothing is shared where their options differ in more than the surrogate.
     """
     if {**job.options, "surrogate": None} != {**other.options, "surrogate": None}:
-        return False
+        return
     design = [trial for trial in trials.trials_of(session, other.tenant_id, other.id) if trial.round == 0]
-    if not design:
-        return False
     for plan in steps.of_kind(session, job, StepKind.plan):
         plan.state = StepState.done
         session.add(plan)
@@ -44,4 +41,3 @@ def share_design(session: Session, job: Job, other: Job) -> bool:
     job.trials_planned = budget(options.preset, options.trials).trials
     session.add(job)
     plan_when_due(session, job, copies, 1)
-    return True

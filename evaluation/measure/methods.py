@@ -44,7 +44,6 @@ class Answering:
         seconds: of learning and choosing.
         kept: bytes kept for the user.
         search: what found the stack, where something searched.
-        trials: tried, the base included; None without a search.
         passes: that the stack made.
     """
 
@@ -53,7 +52,6 @@ class Answering:
     seconds: float = 0.0
     kept: int = 0
     search: Search | None = None
-    trials: int | None = None
     passes: int | None = None
 
 
@@ -142,7 +140,7 @@ class Methods:
         options = options_of(self._grid, cell)
         found = self._searches.search(person, _name(cell), options, self.on_trials, like)
         passes = found.passes if found.stack is not None else None
-        answering = Answering(seconds=found.seconds, search=found, trials=len(found.trials), passes=passes)
+        answering = Answering(seconds=found.seconds, search=found, passes=passes)
         return _with_stack(answering, found.stack)
 
     def _with_memory(self, cell: Cell, person: Person) -> Answering:

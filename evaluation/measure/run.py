@@ -17,10 +17,11 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from engine.evaluation import Evaluation
+from evaluation.judge.answers import Answers, keep_answers
 from evaluation.measure.grid import Cell, Grid
 from evaluation.measure.methods import Answering, Methods, UnmeasurableError
 from evaluation.measure.people import Person, read_people
-from evaluation.measure.scores import Limits, answer_test, prompt_tokens, summarised
+from evaluation.measure.scores import answer_test, prompt_tokens, summarised
 from evaluation.measure.searches import Searches, SearchFailedError
 from evaluation.rows import Row, SearchRecord, append, read
 
@@ -121,7 +122,7 @@ class Run:
             if measured.search is not None:
                 append(self._folder, measured.search)
             if self._grid.keep_texts:
-                _keep_texts(self._folder, cell, methods.person(cell), measured.evaluation)
+                keep_answers(self._folder, _answers(cell, methods.person(cell), measured.evaluation))
         append(self._folder, row)
         return f"ROUGE-L {row.rouge_l:.1f}, Persona F1 {row.persona_f1:.2f}"
 
@@ -164,21 +165,20 @@ class Run:
 
 def _measured(cell: Cell, methods: Methods, commit: str) -> Measured:
     person, answering, base = methods.person(cell), methods.answering(cell), methods.base
-    limits = Limits(methods.settings.max_new_tokens, methods.settings.max_sequence_tokens)
-    evaluation = answer_test(base, answering.stack, answering.prompt, person, limits)
+    evaluation = answer_test(base, answering.stack, answering.prompt, person, methods.settings)
     split, search, stack = person.split, answering.search, answering.stack
     values: dict[str, Any] = {
         **asdict(cell),
         **summarised(evaluation),
         **_configuration(answering),
-        "trials": answering.trials,
+        "trials": len(search.trials) if search is not None else None,
         "trial": search.winner if search is not None else None,
         "passes": answering.passes,
         "activated": search.activated if search is not None else None,
         "seconds": answering.seconds,
         "parameters": stack.parameters if stack is not None else 0,
         "bytes": answering.kept,
-        "prompt_tokens": prompt_tokens(base, answering.prompt, person, limits),
+        "prompt_tokens": prompt_tokens(base, answering.prompt, person, methods.settings),
         "train": len(split.train),
         "validation": len(split.validation),
         "test": len(split.test),
@@ -196,12 +196,10 @@ def _configuration(answering: Answering) -> dict[str, Any]:
     return {"layers": configuration.layer_bits, "n": configuration.n, "r": configuration.r}
 
 
-def _keep_texts(folder: Path, cell: Cell, person: Person, evaluation: Evaluation) -> None:
-    told = {
+def _answers(cell: Cell, person: Person, evaluation: Evaluation) -> Answers:
+    return Answers(
         **asdict(cell),
-        "answers": evaluation.responses,
-        "queries": [sample.query for sample in person.split.test],
-        "references": [sample.response for sample in person.split.test],
-    }
-    with (folder / "answers.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(told) + "\n")
+        answers=evaluation.responses,
+        queries=[sample.query for sample in person.split.test],
+        references=[sample.response for sample in person.split.test],
+    )

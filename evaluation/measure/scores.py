@@ -6,9 +6,9 @@ Must not know methods or searches.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import fmean
 
+from app.settings import Settings
 from engine.base import Base
 from engine.evaluation import Evaluation, evaluate_stacks
 from engine.prompts import Prompting
@@ -16,24 +16,16 @@ from engine.stack import Stack
 from evaluation.measure.people import Person
 
 
-@dataclass(frozen=True)
-class Limits:
-    """As the service has them: longest answer and longest sequence, tokens."""
-
-    max_new_tokens: int
-    max_sequence_tokens: int
-
-
-def answer_test(base: Base, stack: Stack | None, prompt: Prompting, person: Person, limits: Limits) -> Evaluation:
-    """The answers to the person's test part, with their scores."""
+def answer_test(base: Base, stack: Stack | None, prompt: Prompting, person: Person, settings: Settings) -> Evaluation:
+    """The answers to the person's test part, as long as the service lets them be, with their scores."""
     return evaluate_stacks(
         base,
         [stack],
         person.split.test,
         train=person.split.train,
         profile=person.profile,
-        max_new_tokens=limits.max_new_tokens,
-        max_sequence_tokens=limits.max_sequence_tokens,
+        max_new_tokens=settings.max_new_tokens,
+        max_sequence_tokens=settings.max_sequence_tokens,
         prompt=prompt,
     )[0]
 
@@ -60,7 +52,7 @@ def distinct(responses: Sequence[str], n: int) -> float:
     return len(set(grams)) / len(grams) if grams else 0.0
 
 
-def prompt_tokens(base: Base, prompt: Prompting, person: Person, limits: Limits) -> float:
+def prompt_tokens(base: Base, prompt: Prompting, person: Person, settings: Settings) -> float:
     """Mean tokens of the prompts of the test part, cut as they are for answering."""
-    room = base.context_length - limits.max_new_tokens
+    room = base.context_length - settings.max_new_tokens
     return fmean(len(base.format.prompt_ids(prompt(s), room, cut=True)) for s in person.split.test)

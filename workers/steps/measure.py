@@ -6,7 +6,7 @@ winners or gates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypedDict
 
 from app.job_options import ResolvedOptions
@@ -49,18 +49,15 @@ class Measure:
         self._should_stop = should_stop
 
     def stacks(self, stacks: Sequence[Stack | None], samples: Sequence[Sample]) -> list[Evaluation]:
-        """Scores of stacks, asked as they were trained. The base, None or an empty stack, is asked the query alone."""
+        """Scores of stacks, asked as they were trained; None is the base, asked the query alone."""
         asked = prompt_of(self._history, self._options)
         if asked is query_alone:
             return self._evaluate(stacks, samples, query_alone)
-        trained = [stack for stack in stacks if stack is not None and not stack.configuration.is_base]
-        scores = iter(self._evaluate(trained, samples, asked) if trained else [])
-        bases = iter(self._evaluate([None], samples, query_alone) if len(trained) < len(stacks) else [])
-        base = next(bases, None)
-        return [
-            base if base is not None and (stack is None or stack.configuration.is_base) else next(scores)
-            for stack in stacks
-        ]
+        scored: dict[bool, Iterator[Evaluation]] = {}
+        for is_base, prompt in ((True, query_alone), (False, asked)):
+            alike = [stack for stack in stacks if (stack is None) == is_base]
+            scored[is_base] = iter(self._evaluate(alike, samples, prompt) if alike else [])
+        return [next(scored[stack is None]) for stack in stacks]
 
     def examination(self, samples: Sequence[Sample]) -> Examination:
         """What stacks in training are scored on."""
