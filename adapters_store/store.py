@@ -135,6 +135,10 @@ class AdapterStore:
                 archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), data)
         return buffer.getvalue()
 
+    def versions_in(self, folder: str) -> list[str]:
+        """Paths of the versions in a user's folder. Raises: StoreError."""
+        return [f"{folder}/{name}" for name in self._folders.names(folder) if name.startswith("v_")]
+
     def erase_version(self, path: str) -> None:
         """Remove a version. It is no error if it is gone already."""
         self._folders.remove(layout.checked_version_path(path))
@@ -145,7 +149,7 @@ class AdapterStore:
         If this fails halfway, no version looks whole that is not; call it again to remove the rest.
         """
         user = layout.user_folder(tenant, user_id)
-        versions = sum(name.startswith("v_") for name in self._folders.names(user))
+        versions = len(self.versions_in(user))
         self._folders.remove(user)
         return versions
 

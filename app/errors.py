@@ -110,6 +110,14 @@ class KeyNotFoundError(NotFoundError):
     code, title = "key_not_found", "Unknown API key"
 
 
+class SampleNotFoundError(NotFoundError):
+    code, title = "sample_not_found", "Unknown sample"
+
+
+class ErasureNotFoundError(NotFoundError):
+    code, title = "erasure_not_found", "Unknown erasure"
+
+
 class ConflictError(ServiceError):
     status, code, title = 409, "conflict", "That does not fit the present state"
 
@@ -124,6 +132,16 @@ class IdempotencyKeyReusedError(ConflictError):
 
 class NoActiveVersionError(ConflictError):
     code, title = "no_active_version", "This user has no active version"
+
+
+class UserBeingErasedError(ConflictError):
+    code, title = "user_being_erased", "This user is being erased"
+
+
+class LearnedDeletedSamplesError(ConflictError):
+    """Beside an answer, never in its place."""
+
+    code, title = "learned_deleted_samples", "The active version has learned samples that were deleted"
 
 
 class LimitReachedError(ServiceError):

@@ -1,4 +1,5 @@
-"""What an API process does beside its requests: writes when keys were used, and lets old audit entries go.
+"""What an API process does beside its requests: writes when keys were used, lets old audit entries go, and drops what
+was erased.
 
 Must not know HTTP. Nothing waits for it, and whatever goes wrong is tried again later.
 """
@@ -12,37 +13,41 @@ import anyio
 import structlog
 from anyio import to_thread
 
-from app.access.key_use import KeyUse
+from adapters_store.errors import StoreError
 from app.database import Database
 from app.errors import DatabaseAwayError
 from app.repositories import audit
+from app.state import Services
 
 EVERY_SECONDS = 5.0
-"""Pause between two writings of what keys were used; they are kept to the minute."""
+"""Pause between two rounds. When a key was used is kept to the minute; an erasure is confirmed within a round."""
 _FORGET_EVERY_SECONDS = 3600.0
 
 log = structlog.get_logger(__name__)
 
 
-async def keep_house(database: Database, key_use: KeyUse, audit_days: int) -> None:
+async def keep_house(services: Services) -> None:
     """Go on until cancelled."""
-    forgotten_at = float("-inf")
+    audit_days, forgotten_at = services.settings.audit_days, float("-inf")
     while True:
-        await anyio.sleep(EVERY_SECONDS)
         forget = bool(audit_days) and time.monotonic() - forgotten_at >= _FORGET_EVERY_SECONDS
         if forget:
             forgotten_at = time.monotonic()
         # On SQLite it may wait for another writer; whoever stops the service does not.
-        await to_thread.run_sync(_once, database, key_use, audit_days if forget else 0, abandon_on_cancel=True)
+        await to_thread.run_sync(_once, services, audit_days if forget else 0, abandon_on_cancel=True)
+        await anyio.sleep(EVERY_SECONDS)
 
 
-def _once(database: Database, key_use: KeyUse, audit_days: int) -> None:
+def _once(services: Services, audit_days: int) -> None:
     try:
-        key_use.write(database)
+        services.forgetter.look()
+        services.key_use.write(services.database)
         if audit_days:
-            forget_old_entries(database, audit_days)
+            forget_old_entries(services.database, audit_days)
     except DatabaseAwayError:
         pass  # /readyz and every request say so
+    except StoreError as error:
+        log.warning("housekeeping_waits", reason=str(error))
     except Exception as error:
         log.error("housekeeping_failed", error=type(error).__name__, exc_info=error)
 

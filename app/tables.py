@@ -254,6 +254,8 @@ class Version(SQLModel, table=True):
     passed_gate: bool = False
     with_memory: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=false()))
     """Whether it was trained with the memory prompt before each query, and has to be asked so."""
+    deleted_samples: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    """Digests of samples that it has learned and that were deleted since; null: none."""
     metrics: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     created_at: datetime = Field(default_factory=now)
 

@@ -1,6 +1,7 @@
-"""What a step put into the store for a job that meanwhile ended: a version nobody knows of.
+"""What is left of a step whose job meanwhile ended: a version in the store that nobody knows of, and the word that an
+erasure waits for, that this worker holds nothing of the user any more.
 
-Failing here costs space, never a job.
+Failing here costs space and time, never a job.
 """
 
 from __future__ import annotations
@@ -8,17 +9,19 @@ from __future__ import annotations
 import structlog
 
 from adapters_store.errors import StoreError
+from app.erasure_states import HolderState
 from app.errors import DatabaseAwayError
 from app.job_states import FINAL
-from app.tables import Job
+from app.repositories import erasures
+from app.tables import Job, Step
 from workers.context import Context
 from workers.steps.outcome import Outcome
 
 log = structlog.get_logger(__name__)
 
 
-def clean_up(context: Context, job: Job, outcome: Outcome | None) -> None:
-    """Called after every step: if its job is over, remove what the step found and no row names.
+def clean_up(context: Context, job: Job, step: Step, outcome: Outcome | None) -> None:
+    """Called after every step: if its job is over, remove what the step found and no row names, and say so.
 
     Raises nothing: what goes wrong is logged.
 
@@ -29,8 +32,12 @@ def clean_up(context: Context, job: Job, outcome: Outcome | None) -> None:
     try:
         with context.database.read() as session:
             present = session.get(Job, job.id)
-        if outcome is not None and (present is None or present.status in FINAL):
+        if present is not None and present.status not in FINAL:
+            return
+        if outcome is not None:
             outcome.discard(context, job)
+        with context.database.write() as session:
+            erasures.confirm(session, erasures.step_name(step.id), HolderState.forgot)
     except (StoreError, DatabaseAwayError) as error:
         log.warning("leftovers_stay", job=job.id, reason=str(error))
     except Exception as error:

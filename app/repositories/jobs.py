@@ -57,6 +57,12 @@ def unfinished_jobs_of_key(session: Session, tenant: str, key_id: str) -> int:
     return session.exec(statement).one()
 
 
+def unfinished_jobs(session: Session, tenant: str, user_id: str) -> list[Job]:
+    """The user's jobs that have not ended, by id."""
+    statement = select(Job).where(Job.tenant_id == tenant, Job.user_id == user_id, col(Job.status).not_in(list(FINAL)))
+    return list(session.exec(statement.order_by(col(Job.id))))
+
+
 def queued_job(session: Session, tenant: str, user_id: str) -> Job | None:
     """The user's newest job that no worker has touched yet: it will see samples added in this transaction too.
 

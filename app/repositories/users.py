@@ -7,6 +7,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from app.errors import UserNotFoundError
+from app.repositories.erasures import refuse_if_erasing
 from app.repositories.paging import Page, page
 from app.repositories.text import check_text
 from app.tables import Job, SampleRow, User, Version, now
@@ -19,6 +20,7 @@ def ensure_user(session: Session, tenant: str, user_id: str, profile: str | None
 
     Raises:
         InvalidEncodingError: the profile cannot be kept as text.
+        UserBeingErasedError: one of that id is being erased.
     """
     check_text("The profile", profile or "")
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
@@ -29,6 +31,7 @@ def ensure_user(session: Session, tenant: str, user_id: str, profile: str | None
         .on_conflict_do_nothing()
     )
     user = lock_user(session, tenant, user_id)
+    refuse_if_erasing(session, tenant, user_id)
     if profile is not None and profile != user.profile:
         user.profile = profile
         user.updated_at = now()

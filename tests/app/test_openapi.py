@@ -21,7 +21,12 @@ SECURITY_PAGE = ROOT / "docs" / "security.md"
 
 PROMISED = """
 GET POST DELETE /v1/users/{user_id}/history
+DELETE /v1/users/{user_id}/history/{sample_id}
 POST /v1/imports
+GET /v1/erasures
+GET /v1/erasures/keys
+GET /v1/erasures/{erasure_id}
+GET /v1/users/{user_id}/versions/{version_id}/samples
 GET /v1/users
 GET DELETE /v1/users/{user_id}
 POST /v1/users/{user_id}/personalizations

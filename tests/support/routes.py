@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 
 from app.database import Database
-from app.repositories import users, versions
+from app.repositories import history, users, versions
 from tests.support.api import pairs
 from tests.support.keys import make_key
-from tests.support.records import add_job, add_user, samples, version
+from tests.support.records import add_job, add_user, complete_erasure, samples, version
 
 OPEN = {"GET /livez", "GET /readyz", "GET /metrics"}
 """Without a key, for an orchestrator: nothing there is about any user or tenant."""
@@ -52,7 +52,12 @@ CALLS = {
         file="user_id,query,response\n{user_id},Is it new?,It is.", query="format=csv&personalize=false", stranger=202
     ),
     "DELETE /v1/users/{user_id}/history": Call(),
+    "DELETE /v1/users/{user_id}/history/{sample_id}": Call(),
     "POST /v1/users/{user_id}/personalizations": Call({}),
+    "GET /v1/erasures": Call(stranger=200),
+    # The same for every tenant.
+    "GET /v1/erasures/keys": Call(stranger=200),
+    "GET /v1/erasures/{erasure_id}": Call(),
     "GET /v1/jobs": Call(stranger=200),
     "GET /v1/jobs/{job_id}": Call(),
     "GET /v1/jobs/{job_id}/trials": Call(),
@@ -65,6 +70,7 @@ CALLS = {
     "POST /v1/users/{user_id}/versions/{version_id}/activate": Call(),
     "POST /v1/users/{user_id}/versions/deactivate": Call(),
     "GET /v1/users/{user_id}/versions/{version_id}/export": Call(),
+    "GET /v1/users/{user_id}/versions/{version_id}/samples": Call(),
     "POST /v1/users/{user_id}/responses": Call(_ASKED),
     "POST /v1/chat/completions": Call(_CHAT),
     "GET /v1/models": Call(stranger=200),
@@ -105,11 +111,22 @@ class Things:
         user_id = f"{tenant}-{next(_numbers)}"
         with database.write() as session:
             add_user(session, tenant, user_id, samples(30))
+            sample = history.samples_in_order(session, tenant, user_id)[0]
+            erasure = complete_erasure(session, tenant, f"{user_id}-before")
             job = add_job(session, tenant, user_id)
             kept = versions.add_version(session, version(next(_numbers), tenant=tenant, user_id=user_id, job=job))
             versions.activate(session, users.get_user(session, tenant, user_id), kept.id)
         key = make_key(database, tenant, ("read",)).key
-        return cls({"user_id": user_id, "job_id": job.id, "version_id": kept.id, "key_id": key.id})
+        return cls(
+            {
+                "user_id": user_id,
+                "sample_id": str(sample.id),
+                "erasure_id": erasure.id,
+                "job_id": job.id,
+                "version_id": kept.id,
+                "key_id": key.id,
+            }
+        )
 
     def send(self, http: httpx.Client, name: str, headers: dict[str, str]) -> httpx.Response:
         """The operation of this name, about these things."""

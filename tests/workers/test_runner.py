@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from app.database import Database
+from app.erasure_states import ErasureKind, HolderState
 from app.job_states import JobStatus, StepKind, StepState, TrialState
-from app.repositories import jobs, steps, users
+from app.repositories import erasure, erasures, jobs, steps, users
 from app.settings import Settings
 from app.tables import Job, Step, now
 from engine.base import Base
@@ -175,12 +176,19 @@ def test_a_user_deleted_while_their_job_trains_leaves_nothing(impatient: Context
 
     def delete() -> None:
         with impatient.database.write() as session:
-            users.delete_user(session, TENANT, USER)
+            at_work = erasures.steps_at_work(session, TENANT, USER)
+            erasure.erase_user(session, TENANT, USER, "somebody")
+            erasures.begin(session, TENANT, USER, ErasureKind.user, {}, at_work)
         impatient.store.erase_user(TENANT, USER)
 
     run_and_meanwhile(impatient, step_id, delete)
     assert steps_now(impatient.database, job) == []
     assert stored(impatient.settings) == []
+    # The erasure waited for the step, and hears from the worker that it has nothing any more.
+    with impatient.database.read() as session:
+        (open_one,) = erasures.unfinished(session)
+        (holder,) = erasures.holders(session, open_one)
+    assert (holder.name, holder.state) == (f"step_{step_id}", HolderState.forgot)
 
 
 @pytest.mark.parametrize("end", ["cancel", "delete"])

@@ -13,12 +13,20 @@ from sqlmodel import Session
 
 import app.repositories
 from app.database import Database
-from app.errors import JobNotFoundError, KeyNotFoundError, UserNotFoundError, VersionNotFoundError
+from app.errors import (
+    ErasureNotFoundError,
+    JobNotFoundError,
+    KeyNotFoundError,
+    SampleNotFoundError,
+    UserNotFoundError,
+    VersionNotFoundError,
+)
 from app.job_states import TrialState
 from app.repositories import (
     api_keys,
     audit,
     erasure,
+    erasures,
     events,
     history,
     idempotency,
@@ -29,7 +37,7 @@ from app.repositories import (
     versions,
 )
 from app.tables import ApiKey, Job
-from tests.support.records import add_job, add_trials, add_user, options, samples, version
+from tests.support.records import add_job, add_trials, add_user, complete_erasure, options, samples, version
 
 OF_NO_TENANT = {
     "api_keys.find_key": "comes before a tenant is known, and tells it",
@@ -37,8 +45,20 @@ OF_NO_TENANT = {
     "api_keys.tenants": "for the operator, who is above them",
     "audit.forget_older": "age alone decides",
     "clock.database_now": "looks at no row",
+    "erasures.confirm": "for API processes and workers, which are of no tenant",
+    "erasures.let_lapse": "time alone decides",
+    "erasures.unfinished": "for API processes, which complete those of all tenants",
+    "erasures.waiting_for": "for API processes",
     "overview.jobs_by_status": "figures of the whole service",
     "overview.steps_waiting": "figures of the whole service",
+    "processes.register": "API processes are of no tenant",
+    "processes.remove": "API processes are of no tenant",
+    "processes.remove_silent": "API processes are of no tenant",
+    "processes.renew": "API processes are of no tenant",
+    "processes.running": "API processes are of no tenant",
+    "signing_keys.add": "the service signs, not a tenant",
+    "signing_keys.all_keys": "public keys are for everybody",
+    "signing_keys.newest": "the service signs, not a tenant",
     "steps.any_expired": "for workers, which work for all tenants",
     "steps.claim": "for workers; gives a claim that names its tenant",
     "steps.due_steps": "for workers",
@@ -46,7 +66,7 @@ OF_NO_TENANT = {
     "steps.startable_steps": "for workers",
 }
 """Functions that ask the database without naming a tenant, each with its reason."""
-_ROWS = ("User", "Job", "Step", "Version", "Claim")
+_ROWS = ("User", "Job", "Step", "Version", "Claim", "Erasure", "SampleRow")
 """What carries its tenant with it."""
 
 
@@ -145,6 +165,14 @@ def test_what_another_tenant_has_is_not_found_by_name(database: Database) -> Non
             api_keys.get_key(session, "stranger", key.id)
         with pytest.raises(VersionNotFoundError):
             versions.get_version(session, "stranger", "u", version().id)
+        (sample, *_) = history.samples_in_order(session, "owner", "u")
+        with pytest.raises(SampleNotFoundError):
+            history.get_sample(session, "stranger", "u", sample.id or 0)
+        erasure_id = complete_erasure(session, "owner", "u").id
+        with pytest.raises(ErasureNotFoundError):
+            erasures.get_erasure(session, "stranger", erasure_id)
+        with pytest.raises(UserNotFoundError):
+            erasure.erase_user(session, "stranger", "u", "somebody")
         with pytest.raises(UserNotFoundError):
             jobs.create_job(session, "stranger", "u", options())
         with pytest.raises(UserNotFoundError):
@@ -164,7 +192,7 @@ def test_what_a_tenant_does_leaves_another_as_it_was(database: Database) -> None
         users.ensure_user(session, "stranger", "u", "another profile")
         jobs.cancel_job(session, stranger)
         versions.activate(session, users.get_user(session, "stranger", "u"), None)
-        assert erasure.erase_history(session, "stranger", "u").versions == 1
+        assert erasure.erase_history(session, "stranger", "u").versions == [version().id]
         users.delete_user(session, "stranger", "u")
     with database.write() as session:
         assert users.get_user(session, "owner", "u").profile == ""
