@@ -65,6 +65,13 @@ class ServiceClient:
     def user(self, user_id: str) -> Json:
         return self._call("GET", _user(user_id))
 
+    def erase_user(self, user_id: str) -> Json:
+        """Delete a user with everything; the erasure."""
+        return self._call("DELETE", _user(user_id))
+
+    def erasure(self, erasure_id: str) -> Json:
+        return self._call("GET", f"/v1/erasures/{quote(erasure_id, safe='')}")
+
     def versions(self, user_id: str) -> list[Json]:
         return list(self._items(_user(user_id, "versions")))
 

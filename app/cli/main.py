@@ -242,6 +242,23 @@ def export(
 
 
 @app.command()
+def forget(
+    user: User,
+    receipt: Annotated[Path | None, typer.Option("--receipt", help="New file for the signed receipt.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether you mean it.")] = False,
+    url: Url = None,
+    api_key: Key = None,
+) -> None:
+    """Erase a user with everything, for a signed receipt. It cannot be undone."""
+    from app.cli import forgetting, serving
+
+    if not yes:
+        typer.confirm(f"Erase {user} with history, jobs and versions?", abort=True)
+    with serving.client(url, api_key) as client:
+        forgetting.forget(client, user, receipt)
+
+
+@app.command()
 def users(url: Url = None, api_key: Key = None) -> None:
     """List users."""
     from app.cli import commands, serving
