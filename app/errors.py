@@ -62,6 +62,14 @@ class InvalidCursorError(InvalidInputError):
     code, title = "invalid_cursor", "That page cursor was not made by this service"
 
 
+class InvalidWebhookUrlError(InvalidInputError):
+    code, title = "invalid_webhook_url", "No webhook can be sent to this URL"
+
+
+class NoPublicAddressError(InvalidInputError):
+    code, title = "no_public_address", "This host has no address that webhooks may be sent to"
+
+
 class PromptTooLongError(InvalidInputError):
     code, title = "prompt_too_long", "The prompt does not fit the model's context"
 
@@ -108,6 +116,14 @@ class ModelNotFoundError(NotFoundError):
 
 class KeyNotFoundError(NotFoundError):
     code, title = "key_not_found", "Unknown API key"
+
+
+class WebhookNotFoundError(NotFoundError):
+    code, title = "webhook_not_found", "Unknown webhook"
+
+
+class DeliveryNotFoundError(NotFoundError):
+    code, title = "delivery_not_found", "Unknown delivery"
 
 
 class ConflictError(ServiceError):

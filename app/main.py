@@ -28,10 +28,24 @@ from app.logging import RequestLog, configure_logging
 from app.metrics import Metrics
 from app.openapi import install_openapi
 from app.problems import install_problem_handlers
-from app.routers import audit, chat, health, history, imports, job_events, jobs, keys, responses, users, versions
+from app.routers import (
+    audit,
+    chat,
+    health,
+    history,
+    imports,
+    job_events,
+    jobs,
+    keys,
+    responses,
+    users,
+    versions,
+    webhooks,
+)
 from app.settings import Settings, get_settings
 from app.state import Services
 from app.upgrades import upgrade_now, upgrade_when_there
+from app.webhooks.sender import Sender
 
 
 class LifespanState(TypedDict):
@@ -53,6 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 if not upgraded:
                     background.start_soon(upgrade_when_there, services.database)
                 background.start_soon(keep_house, services.database, services.key_use, settings.audit_days)
+                background.start_soon(Sender(services.database, metrics, private=settings.webhooks_private).run)
                 yield {"services": services}
                 background.cancel_scope.cancel()
         finally:
@@ -67,8 +82,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(KeyGate)
     app.add_middleware(RequestLog, metrics=metrics)
-    for module in (history, imports, users, jobs, job_events, versions, responses, chat, keys, audit, health):
+    for module in (history, imports, users, jobs, job_events, versions, responses, chat, keys, webhooks, audit, health):
         app.include_router(module.router)
+    app.webhooks.include_router(webhooks.told)
     install_problem_handlers(app)
     install_openapi(app, *history.BODY_SCHEMAS, *imports.BODY_SCHEMAS)
     return app

@@ -6,7 +6,8 @@ from alembic import context
 from sqlalchemy import Connection
 from sqlmodel import SQLModel
 
-import app.tables  # noqa: F401 - fills SQLModel.metadata
+import app.tables
+import app.webhook_tables  # noqa: F401 - both fill SQLModel.metadata
 
 
 def run(connection: Connection) -> None:

@@ -7,7 +7,14 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Query
 
-from app.errors import InvalidUserIdError, JobNotFoundError, KeyNotFoundError, VersionNotFoundError
+from app.errors import (
+    DeliveryNotFoundError,
+    InvalidUserIdError,
+    JobNotFoundError,
+    KeyNotFoundError,
+    VersionNotFoundError,
+    WebhookNotFoundError,
+)
 
 USER_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_@:-]{0,127}$"
 _ID = re.compile(r"[A-Za-z0-9_]{1,64}")
@@ -46,9 +53,23 @@ def _key_id(key_id: Annotated[str, Path(description="as in GET /v1/keys")]) -> s
     return key_id
 
 
+def _webhook_id(webhook_id: Annotated[str, Path(description="as in GET /v1/webhooks")]) -> str:
+    if not _ID.fullmatch(webhook_id):
+        raise WebhookNotFoundError("That is no webhook id. GET /v1/webhooks lists yours.")
+    return webhook_id
+
+
+def _delivery_id(delivery_id: Annotated[str, Path(description="as in the webhook's deliveries")]) -> str:
+    if not _ID.fullmatch(delivery_id):
+        raise DeliveryNotFoundError("That is no delivery id. GET /v1/webhooks/{webhook_id}/deliveries lists them.")
+    return delivery_id
+
+
 UserIdDep = Annotated[str, Depends(_user_id)]
 JobIdDep = Annotated[str, Depends(_job_id)]
 VersionIdDep = Annotated[str, Depends(_version_id)]
 KeyIdDep = Annotated[str, Depends(_key_id)]
+WebhookIdDep = Annotated[str, Depends(_webhook_id)]
+DeliveryIdDep = Annotated[str, Depends(_delivery_id)]
 LimitParam = Annotated[int, Query(ge=1, le=200, description="items on a page")]
 CursorParam = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before")]
