@@ -8,9 +8,7 @@ what the deliveries tell of.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import timedelta
-from typing import TypeVar, TypeVarTuple
 
 import anyio
 import httpx
@@ -38,8 +36,6 @@ AT_ONCE = 16
 LEASE = timedelta(minutes=1)
 """Longer than an attempt can last, with the writing before and after it."""
 
-T = TypeVar("T")
-Arguments = TypeVarTuple("Arguments")
 log = structlog.get_logger(__name__)
 
 
@@ -58,7 +54,8 @@ class Sender:
         self._at_work: set[str] = set()
 
     async def run(self) -> None:
-        """Go on until cancelled; what is being sent then is sent again by whoever finds its lease over."""
+        """Go on until cancelled. What is being sent then is sent again by whoever finds its lease over; what is being
+        written is written first."""
         pause = EVERY_SECONDS
         async with anyio.create_task_group() as group:
             while True:
@@ -78,16 +75,16 @@ class Sender:
         Raises:
             DatabaseAwayError.
         """
-        for webhook_id in await _in_thread(self._due_webhooks, frozenset(self._at_work)):
+        for webhook_id in await to_thread.run_sync(self._due_webhooks, frozenset(self._at_work)):
             self._at_work.add(webhook_id)
             group.start_soon(self._send_all, webhook_id)
 
     async def _send_all(self, webhook_id: str) -> None:
         """Send what is due for one webhook, one after another."""
         try:
-            while (held := await _in_thread(self._claim, webhook_id)) is not None:
+            while (held := await to_thread.run_sync(self._claim, webhook_id)) is not None:
                 answer = await self._send(held)
-                await _in_thread(self._note, held, answer)
+                await to_thread.run_sync(self._note, held, answer)
         except Exception as error:
             # What it held is due again when its lease is over.
             _log_failure("webhook_not_sent", error, webhook=webhook_id)
@@ -131,11 +128,6 @@ class Sender:
         # Never the URL: receivers keep secrets in theirs.
         told = log.bind(webhook=held.webhook_id, delivery=held.delivery_id, attempt=held.number, status=answer.status)
         (told.warning if outcome == "given_up" else told.info)("webhook_sent", outcome=outcome, reason=answer.error)
-
-
-async def _in_thread(work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
-    # On SQLite it may wait for another writer; whoever stops the service does not.
-    return await to_thread.run_sync(work, *arguments, abandon_on_cancel=True)
 
 
 def _log_failure(what: str, error: Exception, **about: str) -> None:
