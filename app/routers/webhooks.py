@@ -121,7 +121,7 @@ def redeliver(
     return DeliveryOut.model_validate(delivery, from_attributes=True)
 
 
-@told.post("job.ended")
+@told.post("job.ended", status_code=204, responses={"default": {"description": "Not received: it is sent again."}})
 def job_ended(body: JobEventOut) -> None:
     """A job succeeded, failed or was cancelled. Signed after Standard Webhooks; any status of 200 to 299 is taken for
     received, and a delivery may come more than once, under the same `webhook-id`."""

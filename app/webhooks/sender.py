@@ -8,12 +8,14 @@ what the deliveries tell of.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
+from typing import TypeVar, TypeVarTuple
 
 import anyio
 import httpx
 import structlog
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from anyio.abc import TaskGroup
 
 from app.database import Database
@@ -24,7 +26,7 @@ from app.repositories.deliveries import Claim
 from app.tables import now
 from app.webhooks.events import DeliveryState
 from app.webhooks.schedule import pause_after
-from app.webhooks.sending import Answer, post
+from app.webhooks.sending import Answer, Request, post
 from app.webhooks.signing import signed_headers
 
 EVERY_SECONDS = 1.0
@@ -36,6 +38,8 @@ AT_ONCE = 16
 LEASE = timedelta(minutes=1)
 """Longer than an attempt can last, with the writing before and after it."""
 
+Arguments = TypeVarTuple("Arguments")
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
@@ -51,6 +55,8 @@ class Sender:
         self._metrics = metrics
         self._private = private
         self._tls = httpx.create_ssl_context()
+        # Apart from those of the routes, which a name server that takes its time must not keep waiting.
+        self._threads = CapacityLimiter(AT_ONCE)
         self._at_work: set[str] = set()
 
     async def run(self) -> None:
@@ -75,16 +81,16 @@ class Sender:
         Raises:
             DatabaseAwayError.
         """
-        for webhook_id in await to_thread.run_sync(self._due_webhooks, frozenset(self._at_work)):
+        for webhook_id in await self._in_thread(self._due_webhooks, frozenset(self._at_work)):
             self._at_work.add(webhook_id)
             group.start_soon(self._send_all, webhook_id)
 
     async def _send_all(self, webhook_id: str) -> None:
         """Send what is due for one webhook, one after another."""
         try:
-            while (held := await to_thread.run_sync(self._claim, webhook_id)) is not None:
+            while (held := await self._in_thread(self._claim, webhook_id)) is not None:
                 answer = await self._send(held)
-                await to_thread.run_sync(self._note, held, answer)
+                await self._in_thread(self._note, held, answer)
         except Exception as error:
             # What it held is due again when its lease is over.
             _log_failure("webhook_not_sent", error, webhook=webhook_id)
@@ -99,7 +105,11 @@ class Sender:
             "User-Agent": "milp-serve",
             **signed_headers(held.delivery_id, now(), body, held.secrets),
         }
-        return await post(held.url, headers, body.encode(), private=self._private, tls=self._tls)
+        request = Request(held.url, headers, body.encode())
+        return await post(request, private=self._private, tls=self._tls, threads=self._threads)
+
+    async def _in_thread(self, work: Callable[[*Arguments], T], *arguments: *Arguments) -> T:
+        return await to_thread.run_sync(work, *arguments, limiter=self._threads)
 
     def _due_webhooks(self, at_work: frozenset[str]) -> list[str]:
         with self._database.read() as session:

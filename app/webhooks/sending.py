@@ -14,7 +14,7 @@ from http import HTTPStatus
 
 import anyio
 import httpx
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 
 from app.errors import InvalidWebhookUrlError, NoPublicAddressError
 from app.webhooks.addresses import addresses_of, checked_url
@@ -24,6 +24,15 @@ ATTEMPT_SECONDS = 15.0
 _CONNECT_SECONDS = 5.0
 """To one of several addresses, before the next is tried."""
 _SECONDS = re.compile(r"[0-9]{1,9}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is posted, and where to."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +59,25 @@ class Answer:
         return self.status == HTTPStatus.GONE
 
 
-async def post(url: str, headers: Mapping[str, str], body: bytes, *, private: bool, tls: ssl.SSLContext) -> Answer:
+async def post(request: Request, *, private: bool, tls: ssl.SSLContext, threads: CapacityLimiter) -> Answer:
     """Send it once, to the first of the host's addresses that takes a connection.
 
     Raises nothing that a receiver could bring about.
+
+    Args:
+        private: whether private addresses and plain http are allowed.
+        threads: those that may wait for the DNS.
     """
     try:
         with anyio.fail_after(ATTEMPT_SECONDS):
-            target = checked_url(url, private)
-            *others, last = await to_thread.run_sync(addresses_of, target, private, abandon_on_cancel=True)
+            target = checked_url(request.url, private)
+            *others, last = await to_thread.run_sync(
+                addresses_of, target, private, limiter=threads, abandon_on_cancel=True
+            )
             for address in others:
                 with suppress(httpx.ConnectError, httpx.ConnectTimeout):
-                    return await _post_to(address, target, headers, body, tls)
-            return await _post_to(last, target, headers, body, tls)
+                    return await _post_to(address, target, request, tls)
+            return await _post_to(last, target, request, tls)
     except (InvalidWebhookUrlError, NoPublicAddressError) as error:
         return Answer(None, error.code)
     except (TimeoutError, httpx.TimeoutException):
@@ -73,9 +88,7 @@ async def post(url: str, headers: Mapping[str, str], body: bytes, *, private: bo
         return Answer(None, "no_answer")
 
 
-async def _post_to(
-    address: str, target: httpx.URL, headers: Mapping[str, str], body: bytes, tls: ssl.SSLContext
-) -> Answer:
+async def _post_to(address: str, target: httpx.URL, request: Request, tls: ssl.SSLContext) -> Answer:
     """Post to this address, which stands in the URL, so that no other is looked up or connected to.
 
     The host's name is what the receiver sees, and what its certificate is checked against. The client is of this one
@@ -83,14 +96,14 @@ async def _post_to(
     """
     timeout = httpx.Timeout(ATTEMPT_SECONDS, connect=_CONNECT_SECONDS)
     async with httpx.AsyncClient(verify=tls, trust_env=False, timeout=timeout) as client:
-        request = client.build_request(
+        made = client.build_request(
             "POST",
             target.copy_with(host=address),
-            headers={**headers, "Host": target.netloc.decode("ascii")},
-            content=body,
+            headers={**request.headers, "Host": target.netloc.decode("ascii")},
+            content=request.body,
             extensions={"sni_hostname": target.raw_host.decode("ascii")},
         )
-        response = await client.send(request, stream=True, follow_redirects=False)
+        response = await client.send(made, stream=True, follow_redirects=False)
         await response.aclose()
     return Answer(response.status_code, retry_after=_seconds(response.headers.get("Retry-After", "")))
 

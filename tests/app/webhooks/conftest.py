@@ -1,4 +1,4 @@
-"""Fixtures of the webhooks' tests: receivers on the loopback, and senders that send when a test says so."""
+"""Fixtures of the webhooks' tests: a receiver on the loopback."""
 
 from __future__ import annotations
 
