@@ -62,6 +62,14 @@ class InvalidCursorError(InvalidInputError):
     code, title = "invalid_cursor", "That page cursor was not made by this service"
 
 
+class InvalidWebhookUrlError(InvalidInputError):
+    code, title = "invalid_webhook_url", "No webhook can be sent to this URL"
+
+
+class NoPublicAddressError(InvalidInputError):
+    code, title = "no_public_address", "This host has no address that webhooks may be sent to"
+
+
 class PromptTooLongError(InvalidInputError):
     code, title = "prompt_too_long", "The prompt does not fit the model's context"
 
@@ -116,6 +124,14 @@ class SampleNotFoundError(NotFoundError):
 
 class ErasureNotFoundError(NotFoundError):
     code, title = "erasure_not_found", "Unknown erasure"
+
+
+class WebhookNotFoundError(NotFoundError):
+    code, title = "webhook_not_found", "Unknown webhook"
+
+
+class DeliveryNotFoundError(NotFoundError):
+    code, title = "delivery_not_found", "Unknown delivery"
 
 
 class ConflictError(ServiceError):

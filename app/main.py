@@ -44,6 +44,7 @@ from app.routers import (
     responses,
     users,
     versions,
+    webhooks,
 )
 from app.settings import Settings, get_settings
 from app.state import Services
@@ -96,10 +97,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         responses,
         chat,
         keys,
+        webhooks,
         audit,
         health,
     ):
         app.include_router(module.router)
+    app.webhooks.include_router(webhooks.told)
     install_problem_handlers(app)
     install_openapi(app, *history.BODY_SCHEMAS, *imports.BODY_SCHEMAS)
     return app

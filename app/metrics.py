@@ -50,6 +50,12 @@ class Metrics:
         self._unshared = Counter(
             "milp_limits_unshared", "Limits counted by this process alone, for Redis was away.", registry=r
         )
+        self._deliveries = Counter(
+            "milp_webhook_deliveries",
+            "Attempts at deliveries of webhooks: delivered, postponed, given_up, or lost to another sender.",
+            ["outcome"],
+            registry=r,
+        )
         self._jobs = Gauge("milp_jobs", "Jobs by status, all tenants.", ["status"], registry=r)
         self._steps = Gauge("milp_steps_waiting", "Steps of jobs that wait for a worker.", registry=r)
         self._database = Gauge("milp_database_up", "Whether the database answered this scrape.", registry=r)
@@ -75,6 +81,9 @@ class Metrics:
 
     def count_unshared_limit(self) -> None:
         self._unshared.inc()
+
+    def count_delivery(self, outcome: str) -> None:
+        self._deliveries.labels(outcome).inc()
 
     def set_jobs(self, by_status: Mapping[JobStatus, int], steps_waiting: int) -> None:
         for status in JobStatus:

@@ -41,6 +41,12 @@ class Settings(BaseSettings):
     concurrent_jobs: int = Field(0, ge=0, description="unfinished jobs of one API key; 0: no limit")
     audit_days: int = Field(365, ge=0, description="days an entry of the audit log is kept; 0: for ever")
 
+    # Webhooks
+    webhooks_private: bool = Field(
+        False,
+        description="webhooks may go to private addresses too, and by plain http: every admin can then reach them",
+    )
+
     # Base model
     base_model: str = Field(str(_BUNDLED_BASE), description="local folder or Hugging Face name of a causal LM")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: CUDA, else MPS, else CPU")

@@ -108,7 +108,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Default settings with a data folder and a key of the tests' own, whatever the environment and `.env` say."""
     for name in [name for name in os.environ if name.startswith("MILP_")]:
         monkeypatch.delenv(name)
-    return Settings(_env_file=None, data_dir=tmp_path / "milp", api_keys=KEYS)
+    # The receivers of tests are on the loopback.
+    return Settings(_env_file=None, data_dir=tmp_path / "milp", api_keys=KEYS, webhooks_private=True)
 
 
 def _upgrade(url: str) -> None:

@@ -13,8 +13,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from app.cli import keys
+from app.cli import keys, webhooks
 from app.cli.errors import CliError, Terminated
+from app.cli.options import Key, Url
 
 _SIGNALLED = {"SIGTERM": 143, "SIGHUP": 129}
 
@@ -73,13 +74,8 @@ app = typer.Typer(
 )
 
 app.add_typer(keys.app, name="keys")
+app.add_typer(webhooks.app, name="webhooks")
 
-Url = Annotated[
-    str | None, typer.Option("--url", envvar="MILP_URL", help="The service. Default: the one `milp up` starts here.")
-]
-Key = Annotated[
-    str | None, typer.Option("--api-key", envvar="MILP_API_KEY", help="API key. Default: this machine's own.")
-]
 User = Annotated[str, typer.Argument(help="The user's id.", metavar="USER")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of everything embedded (MILP_DATA_DIR).")]
 Trials = Annotated[int | None, typer.Option("--trials", min=2, max=1000, help="Most trials, the base's included.")]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Text, cast, delete, update
 from sqlmodel import Session, col, func, select
 
-from app.repositories import history
+from app.repositories import deliveries, history
 from app.repositories.jobs import cancel_job, unfinished_jobs
 from app.repositories.users import delete_user, get_user, lock_user
 from app.tables import AuditEntry, IdempotencyKey, Job, Trial, Version, now
@@ -24,6 +24,7 @@ class Removed:
             tell that it was this one.
         jobs: rows that were deleted; those that were not over are in `jobs_cancelled`.
         versions: their ids.
+        webhook_deliveries: what webhooks were told of the user's jobs, or were still to be told.
         remembered_answers: answers kept for a repeat of a request (Idempotency-Key) that named the user.
     """
 
@@ -34,6 +35,7 @@ class Removed:
     trials: int
     versions: list[str]
     remembered_answers: int
+    webhook_deliveries: int
 
 
 def erase_history(session: Session, tenant: str, user_id: str) -> Removed:
@@ -57,7 +59,7 @@ def erase_history(session: Session, tenant: str, user_id: str) -> Removed:
     user.active_version_id = None
     user.updated_at = now()
     session.flush()
-    return Removed(len(digests), _digest_of(digests), 0, cancelled, 0, versions, 0)
+    return Removed(len(digests), _digest_of(digests), 0, cancelled, 0, versions, 0, 0)
 
 
 def erase_user(session: Session, tenant: str, user_id: str, pseudonym: str) -> Removed:
@@ -74,10 +76,11 @@ def erase_user(session: Session, tenant: str, user_id: str, pseudonym: str) -> R
     of_user = select(Job.id).where(Job.tenant_id == tenant, Job.user_id == user_id)
     jobs = len(session.exec(of_user).all())
     trials = session.exec(select(func.count(col(Trial.id))).where(col(Trial.job_id).in_(of_user))).one()
+    told = deliveries.of_user(session, tenant, user_id)
     delete_user(session, tenant, user_id)
     answers = _delete_remembered(session, tenant, user_id)
     _rename_in_audit_log(session, tenant, user_id, pseudonym)
-    return Removed(len(digests), _digest_of(digests), jobs, cancelled, trials, versions, answers)
+    return Removed(len(digests), _digest_of(digests), jobs, cancelled, trials, versions, answers, told)
 
 
 def cancel_unfinished_jobs(session: Session, tenant: str, user_id: str) -> int:

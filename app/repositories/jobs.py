@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 from app.errors import InvalidTransitionError, JobNotFoundError
 from app.job_options import ResolvedOptions
 from app.job_states import FINAL, STATUS_OF_STEP, JobStatus, StepKind, StepState, TrialState, may_follow
-from app.repositories import events
+from app.repositories import deliveries, events
 from app.repositories.clock import database_now
 from app.repositories.paging import Page, page
 from app.repositories.users import lock_user
@@ -144,7 +144,7 @@ def lock_job(session: Session, job: Job) -> None:
 
 
 def set_status(session: Session, job: Job, status: JobStatus) -> None:
-    """Move the job on, stamp its times, and tell those who follow it. `job` must belong to this session.
+    """Move the job on, stamp its times, and tell those who follow it, webhooks of its end. `job` is this session's.
 
     Raises:
         InvalidTransitionError: that status may not follow the present one.
@@ -164,6 +164,8 @@ def set_status(session: Session, job: Job, status: JobStatus) -> None:
         job.finished_at = moment
         job.seconds_left = None
     events.append(session, job, "status", {"status": status.value})
+    if status.is_final:
+        deliveries.announce(session, job, moment)
 
 
 def seconds_at_work(job: Job, moment: datetime) -> float:

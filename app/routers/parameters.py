@@ -10,11 +10,13 @@ from fastapi import Depends, Path, Query, Request
 
 from app.access.identity import Identity
 from app.errors import (
+    DeliveryNotFoundError,
     ErasureNotFoundError,
     InvalidUserIdError,
     JobNotFoundError,
     KeyNotFoundError,
     VersionNotFoundError,
+    WebhookNotFoundError,
 )
 from app.gate import IDENTITY
 from app.state import ServicesDep
@@ -75,6 +77,18 @@ def _key_id(key_id: Annotated[str, Path(description="as in GET /v1/keys")]) -> s
     return key_id
 
 
+def _webhook_id(webhook_id: Annotated[str, Path(description="as in GET /v1/webhooks")]) -> str:
+    if not _ID.fullmatch(webhook_id):
+        raise WebhookNotFoundError("That is no webhook id. GET /v1/webhooks lists yours.")
+    return webhook_id
+
+
+def _delivery_id(delivery_id: Annotated[str, Path(description="as in the webhook's deliveries")]) -> str:
+    if not _ID.fullmatch(delivery_id):
+        raise DeliveryNotFoundError("That is no delivery id. GET /v1/webhooks/{webhook_id}/deliveries lists them.")
+    return delivery_id
+
+
 UserIdDep = Annotated[str, Depends(_user_id)]
 ErasedUserIdDep = Annotated[str, Depends(_erased_user_id)]
 """Of a route that erases the user: it reads nothing of them, and is not waited for."""
@@ -83,5 +97,7 @@ VersionIdDep = Annotated[str, Depends(_version_id)]
 ErasureIdDep = Annotated[str, Depends(_erasure_id)]
 KeyIdDep = Annotated[str, Depends(_key_id)]
 SampleIdParam = Annotated[int, Path(ge=1, lt=2**63, description="as in GET /v1/users/{user_id}/history")]
+WebhookIdDep = Annotated[str, Depends(_webhook_id)]
+DeliveryIdDep = Annotated[str, Depends(_delivery_id)]
 LimitParam = Annotated[int, Query(ge=1, le=200, description="items on a page")]
 CursorParam = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before")]

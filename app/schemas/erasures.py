@@ -23,6 +23,7 @@ class Removed(BaseModel):
     trials: int
     versions: list[str] = Field(description="their ids")
     stacks: int = Field(description="folders of versions in the store")
+    webhook_deliveries: int = Field(description="what webhooks were told of the user's jobs, or were still to be told")
     remembered_answers: int = Field(description="answers kept for an Idempotency-Key that named the user")
 
 

@@ -31,7 +31,13 @@ NASTY_IDS = ["u:::x@example", "a" * 128, "AUX", "user-with-a-name_42", "0"]
 def loud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedService]:
     """All parts of a service, logging all they can."""
     settings = Settings(
-        _env_file=None, data_dir=tmp_path_factory.mktemp("loud"), port=0, log_level="debug", epochs=1, max_new_tokens=4
+        _env_file=None,
+        data_dir=tmp_path_factory.mktemp("loud"),
+        port=0,
+        log_level="debug",
+        epochs=1,
+        max_new_tokens=4,
+        webhooks_private=True,
     )
     with EmbeddedService(settings) as service:
         yield service
@@ -52,6 +58,8 @@ def marked(count: int) -> list[dict[str, Any]]:
 def test_neither_texts_nor_keys_are_logged_by_any_part(loud: EmbeddedService) -> None:
     secrets = [loud.api_key]
     with httpx.Client(base_url=loud.url, timeout=240, headers=bearer(loud.api_key), trust_env=False) as http:
+        # Nothing listens there: it is tried, fails, and is logged.
+        hook = http.post("/v1/webhooks", json={"url": f"http://127.0.0.1:9/{MARK}"}).json()
         body = {"samples": marked(24), "profile": f"{MARK} is kind.", "options": {"trials": 2}}
         job = http.post("/v1/users/ann/history", json=body).json()["job"]["id"]
         with http.stream("GET", f"/v1/jobs/{job}/events") as events:
@@ -81,7 +89,9 @@ def test_neither_texts_nor_keys_are_logged_by_any_part(loud: EmbeddedService) ->
     logged = logs_of(loud)
     assert '"path": "/v1/users/ann/history"' in logged
     assert job in logged
+    assert "webhook_sent" in logged
     assert MARK not in logged
+    assert hook["secret"] not in logged
     for key in secrets:
         assert key[-63:-1] not in logged
 

@@ -78,6 +78,7 @@ def complete_erasure(session: Session, tenant: str = "t", user_id: str = "u") ->
         versions=[],
         stacks=0,
         remembered_answers=0,
+        webhook_deliveries=0,
     )
     erasure = erasures.begin(session, tenant, user_id, ErasureKind.user, removed.model_dump(), [])
     for holder in erasures.holders(session, erasure):

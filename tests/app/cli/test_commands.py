@@ -46,6 +46,7 @@ def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
         "jobs",
         "evaluate",
         "keys",
+        "webhooks",
     ]
     assert ran.stdout.splitlines()[-1] == "loaded:"
 

@@ -63,6 +63,7 @@ def test_the_receipt_says_what_is_gone_and_anyone_can_verify_it(api: TestClient)
         "versions": [],
         "stacks": 0,
         "remembered_answers": 0,
+        "webhook_deliveries": 0,
     }
     assert [holder["state"] for holder in erased["holders"]] == ["forgot"]
     keys = jwt.PyJWKSet.from_dict(api.get("/v1/erasures/keys").json())
