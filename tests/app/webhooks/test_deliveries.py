@@ -11,9 +11,20 @@ import pytest
 from app.database import Database
 from app.job_states import JobStatus
 from app.metrics import Metrics
-from app.repositories import deliveries, jobs, users
+from app.repositories import deliveries, jobs, users, webhooks
+from app.tables import now
 from app.webhooks.sender import LEASE, Sender
-from tests.app.webhooks.helpers import add_webhook, deliveries_of, end_job, let_pass, only_delivery, send, sender
+from tests.app.webhooks.helpers import (
+    TENANT,
+    add_webhook,
+    deliveries_of,
+    end_job,
+    let_pass,
+    only_delivery,
+    send,
+    sender,
+    webhook_now,
+)
 from tests.support.receiver import Receiver, receiver
 from tests.support.records import add_job
 
@@ -37,6 +48,49 @@ def test_what_is_rolled_back_is_not_told(database: Database, receiving: Receiver
 
     with pytest.raises(RuntimeError):
         fail()
+    assert deliveries_of(database) == []
+
+
+def test_a_receiver_that_is_gone_is_disabled_with_what_waits_for_it(database: Database, receiving: Receiver) -> None:
+    receiving.answers = [410]
+    webhook = add_webhook(database, receiving)
+    end_job(database)
+    end_job(database)
+    send(sender(database))
+    assert len(receiving.requests) == 1
+    gone = webhook_now(database, webhook)
+    assert (gone.enabled, gone.disabled_because) == (False, "gone")
+    first, second = deliveries_of(database)
+    assert (first.state, first.last_status) == ("failed", 410)
+    assert (second.state, second.last_status, second.last_error) == ("failed", None, "webhook_disabled")
+    end_job(database)
+    assert len(deliveries_of(database)) == 2
+
+
+def test_one_of_an_event_written_while_its_webhook_was_being_disabled_is_given_up(
+    database: Database, receiving: Receiver
+) -> None:
+    webhook = add_webhook(database, receiving)
+    end_job(database)
+    with database.write() as session:
+        session.add(webhook)
+        webhook.disabled_at = now()
+    send(sender(database))
+    assert receiving.requests == []
+    assert (only_delivery(database).state, only_delivery(database).last_error) == ("failed", "webhook_disabled")
+
+
+def test_a_webhook_deleted_while_a_job_ends_keeps_the_job_from_nothing(database: Database, receiving: Receiver) -> None:
+    webhook = add_webhook(database, receiving)
+    ended = threading.Thread(target=end_job, args=(database,))
+    with database.write() as session:
+        webhooks.delete_webhook(session, webhooks.lock_webhook(session, TENANT, webhook.id))
+        ended.start()
+        # It gets as far as it can: to the row that is being deleted.
+        ended.join(0.3)
+    ended.join()
+    with database.read() as session:
+        assert [job.status for job in jobs.page_jobs(session, TENANT, limit=9).items] == [JobStatus.cancelled]
     assert deliveries_of(database) == []
 
 
