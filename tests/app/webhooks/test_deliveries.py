@@ -7,6 +7,7 @@ import threading
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from app.database import Database
 from app.job_states import JobStatus
@@ -27,6 +28,8 @@ from tests.app.webhooks.helpers import (
 )
 from tests.support.receiver import Receiver, receiver
 from tests.support.records import add_job
+from tests.support.servers import PostgresServer
+from tests.workers.helpers import cut_off
 
 
 def test_only_the_events_asked_for_of_the_tenants_own_jobs_are_told(database: Database, receiving: Receiver) -> None:
@@ -204,3 +207,27 @@ def test_a_user_deleted_while_their_job_is_being_told_leaves_nothing(database: D
     meanwhile.join()
     assert deliveries_of(database) == []
     assert b'milp_webhook_deliveries_total{outcome="lost"} 1.0' in metrics.text()
+
+
+def test_a_database_that_is_away_for_a_while_ends_no_sender(
+    postgres_url: str, postgres_server: PostgresServer, receiving: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.webhooks.sender.EVERY_SECONDS", 0.02)
+    monkeypatch.setattr("app.webhooks.sender.LONGEST_WAIT_SECONDS", 0.1)
+    database = Database(postgres_url)
+    add_webhook(database, receiving)
+    end_job(database)
+
+    async def through_the_gap() -> None:
+        async with anyio.create_task_group() as group:
+            with cut_off(postgres_server, database), capture_logs() as logged:
+                group.start_soon(sender(database).run)
+                while not logged:
+                    await anyio.sleep(0.01)
+            assert [line["event"] for line in logged] == ["webhooks_wait"]
+            while not receiving.requests:
+                await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
+
+    anyio.run(through_the_gap)
+    database.dispose()
