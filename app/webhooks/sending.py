@@ -82,7 +82,7 @@ async def post(request: Request, *, private: bool, tls: ssl.SSLContext, threads:
         return Answer(None, error.code)
     except (TimeoutError, httpx.TimeoutException):
         return Answer(None, "timed_out")
-    except httpx.ConnectError:
+    except (httpx.ConnectError, httpx.InvalidURL):
         return Answer(None, "connection_failed")
     except httpx.TransportError:
         return Answer(None, "no_answer")

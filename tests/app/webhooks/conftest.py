@@ -1,4 +1,4 @@
-"""Fixtures of the webhooks' tests: a receiver on the loopback."""
+"""Fixtures of the webhooks' tests: a receiver on the loopback, and a database of one kind."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from app.database import Database
 from tests.support.receiver import Receiver, receiver
 
 
@@ -14,3 +15,11 @@ def receiving() -> Iterator[Receiver]:
     """A receiver that answers 204 unless told otherwise."""
     with receiver() as found:
         yield found
+
+
+@pytest.fixture
+def on_sqlite(sqlite_url: str) -> Iterator[Database]:
+    """An open database with all tables."""
+    opened = Database(sqlite_url)
+    yield opened
+    opened.dispose()

@@ -55,6 +55,12 @@ class Dns:
 
 
 @pytest.fixture
+def database(on_sqlite: Database) -> Database:
+    """One kind will do: nothing here is about databases."""
+    return on_sqlite
+
+
+@pytest.fixture
 def dns(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Dns]:
     """Makes names say what a test wants."""
 

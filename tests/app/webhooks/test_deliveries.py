@@ -7,15 +7,29 @@ import threading
 
 import anyio
 import pytest
+from structlog.testing import capture_logs
 
 from app.database import Database
 from app.job_states import JobStatus
 from app.metrics import Metrics
-from app.repositories import deliveries, jobs, users
+from app.repositories import deliveries, jobs, users, webhooks
+from app.tables import now
 from app.webhooks.sender import LEASE, Sender
-from tests.app.webhooks.helpers import add_webhook, deliveries_of, end_job, let_pass, only_delivery, send, sender
+from tests.app.webhooks.helpers import (
+    TENANT,
+    add_webhook,
+    deliveries_of,
+    end_job,
+    let_pass,
+    only_delivery,
+    send,
+    sender,
+    webhook_now,
+)
 from tests.support.receiver import Receiver, receiver
 from tests.support.records import add_job
+from tests.support.servers import PostgresServer
+from tests.workers.helpers import cut_off
 
 
 def test_only_the_events_asked_for_of_the_tenants_own_jobs_are_told(database: Database, receiving: Receiver) -> None:
@@ -37,6 +51,49 @@ def test_what_is_rolled_back_is_not_told(database: Database, receiving: Receiver
 
     with pytest.raises(RuntimeError):
         fail()
+    assert deliveries_of(database) == []
+
+
+def test_a_receiver_that_is_gone_is_disabled_with_what_waits_for_it(database: Database, receiving: Receiver) -> None:
+    receiving.answers = [410]
+    webhook = add_webhook(database, receiving)
+    end_job(database)
+    end_job(database)
+    send(sender(database))
+    assert len(receiving.requests) == 1
+    gone = webhook_now(database, webhook)
+    assert (gone.enabled, gone.disabled_because) == (False, "gone")
+    first, second = deliveries_of(database)
+    assert (first.state, first.last_status) == ("failed", 410)
+    assert (second.state, second.last_status, second.last_error) == ("failed", None, "webhook_disabled")
+    end_job(database)
+    assert len(deliveries_of(database)) == 2
+
+
+def test_one_of_an_event_written_while_its_webhook_was_being_disabled_is_given_up(
+    database: Database, receiving: Receiver
+) -> None:
+    webhook = add_webhook(database, receiving)
+    end_job(database)
+    with database.write() as session:
+        session.add(webhook)
+        webhook.disabled_at = now()
+    send(sender(database))
+    assert receiving.requests == []
+    assert (only_delivery(database).state, only_delivery(database).last_error) == ("failed", "webhook_disabled")
+
+
+def test_a_webhook_deleted_while_a_job_ends_keeps_the_job_from_nothing(database: Database, receiving: Receiver) -> None:
+    webhook = add_webhook(database, receiving)
+    ended = threading.Thread(target=end_job, args=(database,))
+    with database.write() as session:
+        webhooks.delete_webhook(session, webhooks.lock_webhook(session, TENANT, webhook.id))
+        ended.start()
+        # It gets as far as it can: to the row that is being deleted.
+        ended.join(0.3)
+    ended.join()
+    with database.read() as session:
+        assert [job.status for job in jobs.page_jobs(session, TENANT, limit=9).items] == [JobStatus.cancelled]
     assert deliveries_of(database) == []
 
 
@@ -150,3 +207,27 @@ def test_a_user_deleted_while_their_job_is_being_told_leaves_nothing(database: D
     meanwhile.join()
     assert deliveries_of(database) == []
     assert b'milp_webhook_deliveries_total{outcome="lost"} 1.0' in metrics.text()
+
+
+def test_a_database_that_is_away_for_a_while_ends_no_sender(
+    postgres_url: str, postgres_server: PostgresServer, receiving: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.webhooks.sender.EVERY_SECONDS", 0.02)
+    monkeypatch.setattr("app.webhooks.sender.LONGEST_WAIT_SECONDS", 0.1)
+    database = Database(postgres_url)
+    add_webhook(database, receiving)
+    end_job(database)
+
+    async def through_the_gap() -> None:
+        async with anyio.create_task_group() as group:
+            with cut_off(postgres_server, database), capture_logs() as logged:
+                group.start_soon(sender(database).run)
+                while not logged:
+                    await anyio.sleep(0.01)
+            assert [line["event"] for line in logged] == ["webhooks_wait"]
+            while not receiving.requests:
+                await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
+
+    anyio.run(through_the_gap)
+    database.dispose()
