@@ -49,6 +49,7 @@ from app.routers import (
 from app.settings import Settings, get_settings
 from app.state import Services
 from app.upgrades import upgrade_now, upgrade_when_there
+from app.webhooks.sender import Sender
 
 
 class LifespanState(TypedDict):
@@ -72,6 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 else:
                     background.start_soon(upgrade_when_there, services.database)
                 background.start_soon(keep_house, services)
+                background.start_soon(Sender(services.database, metrics, private=settings.webhooks_private).run)
                 yield {"services": services}
                 background.cancel_scope.cancel()
         finally:

@@ -192,7 +192,7 @@ def test_a_deleted_users_deliveries_go_with_them_also_the_one_their_deletion_wou
     cancelled_job(api)
     wait_for(lambda: deliveries(api, webhook, state="waiting") if receiving.requests else [])
     api.post("/v1/users/ann/personalizations", json={}).raise_for_status()
-    assert api.delete("/v1/users/ann").json()["jobs_cancelled"] == 1
+    assert api.delete("/v1/users/ann").json()["removed"]["jobs_cancelled"] == 1
     assert deliveries(api, webhook) == []
     let_pass(database)
     api.post(f"/v1/webhooks/{webhook['id']}/test").raise_for_status()
