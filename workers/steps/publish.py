@@ -18,6 +18,7 @@ from app.job_states import JobStatus, TrialState
 from app.repositories import events, jobs, users, versions
 from app.repositories import trials as trial_rows
 from app.tables import Job, Step, Trial, Version
+from engine.errors import DoesNotFitError
 from engine.stack import Stack
 from engine.training import Candidate, train_candidates
 from workers.context import Context
@@ -114,6 +115,7 @@ def _train_anew(
 
     Raises:
         StepFailedError: `training_diverged`, the winner did this time.
+        DoesNotFitError: memory did not suffice for the winner this time.
         TrainingStoppedError: `should_stop` said so.
     """
     chosen = {trial.number: trial for trial in (finalists.winner, finalists.default) if trial is not None}
@@ -125,6 +127,8 @@ def _train_anew(
     )
     stacks = {int(one.key): one.stack for one in trained if one.stack is not None and one.stack.parameters}
     if not finalists.base_won and finalists.winner.number not in stacks:
+        if not all(one.fits for one in trained if one.key == str(finalists.winner.number)):
+            raise DoesNotFitError("memory does not suffice for the winner.")
         raise StepFailedError(
             "training_diverged",
             "The winner's training diverged when the validation samples were added. A lower learning_rate helps.",
