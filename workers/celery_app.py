@@ -76,6 +76,8 @@ def _start_dispatcher(sender: Any, **_: Any) -> None:
         ring,
         every_seconds=settings.dispatch_seconds,
         max_attempts=settings.max_attempts,
+        lease_seconds=settings.lease_seconds,
+        end_silent=leaving.end_silent,
     )
     _dispatcher.start()
 

@@ -227,7 +227,7 @@ def test_a_worker_whose_step_was_taken_records_nothing(impatient: Context) -> No
         with impatient.database.write() as session:
             session.get_one(Step, step_id).lease_until = now()
         with impatient.database.write() as session:
-            assert steps.release_expired(session, now(), 5) == [step_id]
+            assert list(steps.release_expired(session, now(), 5)) == [step_id]
             assert steps.claim(session, step_id, "another", 30.0) is not None
 
     run_and_meanwhile(impatient, step_id, take)

@@ -39,9 +39,12 @@ OF_NO_TENANT = {
     "clock.database_now": "looks at no row",
     "overview.jobs_by_status": "figures of the whole service",
     "overview.steps_waiting": "figures of the whole service",
+    "steps.any_ahead": "for workers",
     "steps.any_expired": "for workers, which work for all tenants",
+    "steps.catch_up": "for workers",
     "steps.claim": "for workers; gives a claim that names its tenant",
     "steps.due_steps": "for workers",
+    "steps.owners_at_work": "for workers",
     "steps.release_expired": "for workers",
     "steps.startable_steps": "for workers",
 }
