@@ -72,7 +72,7 @@ def run_step(context: Context, step_id: int, is_leaving: Callable[[], bool] = la
                 _settle(context, held, error, heartbeat, told)
         except steps.LeaseLostError as error:
             told.info("step_lost", reason=str(error))
-    clean_up(context, job, outcome)
+    clean_up(context, job, step, outcome)
     return True
 
 

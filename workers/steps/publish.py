@@ -23,6 +23,7 @@ from engine.stack import Stack
 from engine.training import Candidate, train_candidates
 from workers.context import Context
 from workers.failures import StepFailedError
+from workers.leftovers import announce
 from workers.search.gate import GateDecision, decide
 from workers.steps.evaluate import course_of
 from workers.steps.history import JobHistory, load_history
@@ -62,11 +63,12 @@ class Publication:
             context.store.erase_version(self.version["path"])
 
 
-def publish(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]) -> Publication:  # noqa: ARG001
+def publish(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]) -> Publication:
     """The job's report, and the winner in the store.
 
     Raises:
         TrainingStoppedError: `should_stop` said so.
+        LeaseLostError: the step was taken before anything was written.
         StepFailedError, StoreError, StackMismatchError: see workers.failures.
     """
     options = ResolvedOptions(**job.options)
@@ -89,7 +91,7 @@ def publish(context: Context, job: Job, step: Step, should_stop: Callable[[], bo
     stack = stacks.get(finalists.winner.number)
     if decision is None or stack is None:
         return Publication(report, None)
-    return Publication(report, _keep(context, job, history, options, finalists.winner, stack, report))
+    return Publication(report, _keep(context, job, step, history, options, finalists.winner, stack, report))
 
 
 def _ask_gate(
@@ -158,6 +160,7 @@ def _test_scores(
 def _keep(
     context: Context,
     job: Job,
+    step: Step,
     history: JobHistory,
     options: ResolvedOptions,
     winner: Trial,
@@ -181,7 +184,9 @@ def _keep(
         seed=options.seed,
         options=options.model_dump(mode="json"),
     )
-    published = context.store.publish(job.tenant_id, job.user_id, stack, provenance)
+    published = context.store.publish(
+        job.tenant_id, job.user_id, stack, provenance, announce=lambda path: announce(context, step, path)
+    )
     return {
         "id": published.id,
         "path": published.path,

@@ -37,6 +37,7 @@ OF_NO_TENANT = {
     "api_keys.tenants": "for the operator, who is above them",
     "audit.forget_older": "age alone decides",
     "clock.database_now": "looks at no row",
+    "leftovers.unsettled_steps": "for workers",
     "overview.jobs_by_status": "figures of the whole service",
     "overview.steps_waiting": "figures of the whole service",
     "steps.any_ahead": "for workers",

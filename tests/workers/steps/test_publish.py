@@ -11,8 +11,8 @@ import torch
 
 from app.job_options import ResolvedOptions
 from app.job_states import JobStatus, StepKind
-from app.repositories import history, users, versions
-from app.tables import Job, Step
+from app.repositories import history, steps, users, versions
+from app.tables import Job, now
 from engine.base import Base
 from engine.configuration import Configuration
 from engine.history import Sample
@@ -188,14 +188,18 @@ def test_a_version_that_a_killed_worker_stored_and_did_not_record_is_published_o
     add_person(context.database)
     job = add_job(context.database, context.settings, activate="always")
     step_id = run_until(context, StepKind.publish)
-    with context.database.read() as session:
-        step = session.get_one(Step, step_id)
+    with context.database.write() as session:
+        held = steps.claim(session, step_id, "killed", lease_seconds=-1.0)
+        assert held is not None
+        _, step = steps.hold(session, held)
     # The worker has stored the version and is killed: nothing is recorded.
     lost = publish(context, job_now(context.database, job), step, lambda: False)
     assert lost.version is not None
     assert versions_now(context.database) == []
     kept = stored(context.settings)
     assert kept
+    with context.database.write() as session:
+        assert list(steps.release_expired(session, now(), 5)) == [step_id]
     run_all(context)
     (version,) = versions_now(context.database)
     assert (version.id, version.path) == (lost.version["id"], lost.version["path"])
