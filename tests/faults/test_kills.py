@@ -75,7 +75,7 @@ def look_at_all(house: House, figures: Figures, rounds: int, after: str) -> None
 
 @pytest.mark.timeout(2400)
 def test_apis_workers_and_dispatchers_killed_at_random_lose_nothing(house: House, figures: Figures) -> None:
-    rounds = figures.rounds(50, 10)
+    rounds = figures.rounds(50, 6)
     kills = [
         ("an API killed", house.kill_api),
         ("a working process killed", house.kill_worker),
@@ -101,7 +101,7 @@ def test_broker_and_database_away_messages_twice_and_workers_that_hang_lose_noth
         ("a worker told to stop", house.stop_worker),
     ]
     # Each at least once, then any.
-    order = faults + [house.moments.choice(faults) for _ in range(figures.rounds(23, 1))]
+    order = faults + [house.moments.choice(faults) for _ in range(figures.rounds(14, 0))]
     house.moments.shuffle(order)
     for name, fault in order:
         house.hurt(name, fault)
