@@ -38,7 +38,8 @@ class Figures:
     def hold(self, *rows: Bounded) -> None:
         """Keep the rows, and fail the test unless each kept its bound."""
         self._rows += rows
-        assert [row for row in rows if not row.held] == []
+        broken = [row for row in rows if not row.held]
+        assert not broken, broken
 
     def none_of(self, what: Sequence[object], name: str, unit: str) -> None:
         """Keep how many there were of what must not be, and fail the test if there was any."""

@@ -49,7 +49,7 @@ def context(settings: Settings, sqlite_url: str, tmp_path: Path) -> Iterator[Con
 def test_a_job_goes_on_whatever_the_clock_says(context: Context, figures: Figures, moments: random.Random) -> None:
     """At each look the clock is another; every third step is claimed and left by a worker that dies."""
     jumps, longest = 0, 0.0
-    for number in range(figures.rounds(8, 1)):
+    for number in range(figures.rounds(4, 1)):
         user_id = f"person-{number}"
         add_person(context.database, user_id=user_id)
         job = add_job(context.database, context.settings, user_id, trials=4)

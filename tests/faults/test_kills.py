@@ -101,7 +101,7 @@ def test_broker_and_database_away_messages_twice_and_workers_that_hang_lose_noth
         ("a worker told to stop", house.stop_worker),
     ]
     # Each at least once, then any.
-    order = faults + [house.moments.choice(faults) for _ in range(figures.rounds(14, 0))]
+    order = faults + [house.moments.choice(faults) for _ in range(figures.rounds(8, 0))]
     house.moments.shuffle(order)
     for name, fault in order:
         house.hurt(name, fault)

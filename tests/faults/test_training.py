@@ -84,7 +84,7 @@ def test_a_history_that_makes_every_training_diverge_fails_its_trials_with_a_rea
     context = Context(settings.model_copy(update=mine))
     context.base = tiny
     wrong: list[str] = []
-    for number in range(figures.rounds(6, 1)):
+    for number in range(figures.rounds(3, 1)):
         history = samples(20)
         place = moments.randrange(14)
         poisoned = history[place]
@@ -110,7 +110,7 @@ def test_training_in_too_little_memory_ends_for_each_candidate_with_its_weights_
     figures: Figures, moments: random.Random
 ) -> None:
     ample, wrong, short = trained_in(0), list[str](), 0
-    rooms = [600, *(moments.randrange(500, 3000) for _ in range(figures.rounds(7, 1)))]
+    rooms = [600, *(moments.randrange(500, 3000) for _ in range(figures.rounds(3, 1)))]
     for room in rooms:
         found = trained_in(room)
         short += "does not fit" in found

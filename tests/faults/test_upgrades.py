@@ -42,7 +42,7 @@ def test_a_process_killed_while_it_upgrades_leaves_all_or_nothing(
 ) -> None:
     wrong: list[str] = []
     fresh = urls(kind, postgres_server, tmp_path, moments)
-    for _ in range(figures.rounds(10, 1)):
+    for _ in range(figures.rounds(5, 1)):
         url = next(fresh)
         command = [sys.executable, "-c", PROGRAM, url]
         running = [subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE) for _ in range(AT_ONCE)]

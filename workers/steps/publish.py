@@ -5,6 +5,7 @@ The only step that looks at the test part, and only to report on it: what it sco
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,7 +29,7 @@ from workers.search.gate import GateDecision, decide
 from workers.steps.evaluate import course_of
 from workers.steps.history import JobHistory, load_history
 from workers.steps.measure import Measure
-from workers.steps.report import Finalists, build_report, choose_finalists, with_intervals
+from workers.steps.report import Finalists, base_failed, build_report, choose_finalists, with_intervals
 from workers.steps.trials import configuration_of, in_state, observation_of, passes_for, scores_after
 
 
@@ -143,7 +144,11 @@ def _test_scores(
 ) -> dict[str, dict[str, Any]]:
     """Scores of every method on the test part, each knowing all that happened before it.
 
-    A trial that is two of them, such as a default that won, runs once.
+    A trial that is two of them, such as a default that won, runs once. The memory prompt and the default LoRA are left
+    out where their loss is not finite.
+
+    Raises:
+        StepFailedError: that of the base or of the winner is not finite.
     """
     test = history.split.test
     default = finalists.default if finalists.default and finalists.default.number in stacks else None
@@ -154,7 +159,15 @@ def _test_scores(
     if default:
         methods["default_lora"] = of_number[default.number]
     methods["personalized"] = of_number[finalists.winner.number]
-    return {name: with_intervals(scores) for name, scores in methods.items()}
+    finite = {name: scores for name, scores in methods.items() if all(map(math.isfinite, scores.loss))}
+    if "base" not in finite:
+        raise base_failed("test")
+    if "personalized" not in finite:
+        raise StepFailedError(
+            "evaluation_diverged",
+            "The winner has no finite loss on the test samples, so it is not published. A lower learning_rate helps.",
+        )
+    return {name: with_intervals(scores) for name, scores in finite.items()}
 
 
 def _keep(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from app.repositories import history, steps, users, versions
 from app.tables import Job, now
 from engine.base import Base
 from engine.configuration import Configuration
+from engine.evaluation import Evaluation
 from engine.history import Sample
 from engine.stack import Stack
 from engine.training import Candidate, Course, TrainedCandidate, train_candidates
@@ -36,6 +38,7 @@ from tests.workers.helpers import (
 from workers.context import Context
 from workers.search.winner import Winner
 from workers.steps.evaluate import training_settings
+from workers.steps.measure import Measure
 from workers.steps.publish import publish
 
 
@@ -244,6 +247,22 @@ def test_a_default_lora_that_diverges_when_it_is_trained_anew_is_left_out_of_the
     assert job.report["winner"]["trial"] == 2
     assert set(job.report["test"]) == {"base", "memory", "personalized"}
     assert [version.id for version in versions_now(context.database)] == [job.version_id]
+
+
+def test_a_memory_prompt_without_a_finite_loss_is_left_out_of_the_report(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Measure.memory
+
+    def overflowing(measure: Measure, *samples: Any) -> Evaluation:
+        scores = memory(measure, *samples)
+        return replace(scores, loss=[math.inf] * len(scores.loss))
+
+    monkeypatch.setattr(Measure, "memory", overflowing)
+    job = published(context)
+    assert job.status is JobStatus.succeeded
+    assert job.report is not None
+    assert set(job.report["test"]) == {"base", "default_lora", "personalized"}
 
 
 def test_a_default_lora_that_won_is_trained_anew_once(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
