@@ -116,6 +116,7 @@ class House:
 
     def hurt(self, name: str, fault: Callable[[], None]) -> None:
         """One round: work is under way, a random moment passes, the fault happens, and what is broken is mended."""
+        began = time.monotonic()
         self.keep_busy()
         self.wait_until(lambda: self.held() > 0)
         with self.somebody_sending():
@@ -124,6 +125,7 @@ class House:
             self.faults[name] += 1
             time.sleep(self.moments.uniform(0.0, 0.5))
             self.mend()
+        print(f"{name}: a round of {time.monotonic() - began:.1f} s", flush=True)
 
     def kill_api(self) -> None:
         self.moments.choice(self.apis).kill()
