@@ -34,7 +34,7 @@ app.conf.update(
     worker_pool="prefork",
     worker_pool_start_method="spawn",
     worker_concurrency=1,
-    # A spawned process imports all anew; on a busy machine that takes longer than Celery's 4 s, after which it is killed.
+    # A spawned process imports all anew; on a busy machine that takes longer than Celery's 4 s, which would kill it.
     worker_proc_alive_timeout=_START_SECONDS,
     # A busy worker keeps no message that an idle one could take.
     worker_prefetch_multiplier=1,
