@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow check docs-settings bench-serve bench-search bench-store bench-kernels bench-tables evaluate eval-tables clean
+.PHONY: help setup demo up test test-slow test-faults check docs-settings bench-serve bench-search bench-store bench-kernels bench-tables evaluate eval-tables clean
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -36,10 +36,13 @@ up: setup ## Start the whole service on this machine and keep it running
 	$(BIN)/milp up
 
 test: setup ## Run all tests but the slow ones
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not faults"
 
 test-slow: setup ## Run the tests that take minutes each
 	$(PYTEST) -m slow
+
+test-faults: setup ## Hurt a running service at random moments and count what is lost (QUICK=1; FAULTS_SEED=n: as that time)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m tests.faults
 
 check: setup ## Check format, lint, types, import rules and paths
 	$(BIN)/ruff format --check .

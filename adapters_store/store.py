@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -71,11 +71,21 @@ class AdapterStore:
         """Write, read and remove a few bytes; StoreError if the store is out of reach, full or read-only."""
         self._folders.probe()
 
-    def publish(self, tenant: str, user_id: str, stack: Stack, provenance: Provenance) -> Published:
+    def publish(
+        self,
+        tenant: str,
+        user_id: str,
+        stack: Stack,
+        provenance: Provenance,
+        announce: Callable[[str], None] = lambda _path: None,
+    ) -> Published:
         """Keep a stack as an immutable version: all of it or nothing.
 
         The same stack on the same base is the same version: if it is there and whole it is reused as it is, if it is
         there and damaged it is written anew.
+
+        Args:
+            announce: told the version's path before anything is written.
 
         Raises:
             StackMismatchError: the stack holds NaN, or its tensors do not belong together.
@@ -91,6 +101,7 @@ class AdapterStore:
         path = layout.version_path(tenant, user_id, version_id)
         files = {CONFIG_FILE: config, WEIGHTS_FILE: weights}
         sealed = record.version_record(files, stack.configuration, provenance, version_id)
+        announce(path)
         self._put(path, files | {RECORD_FILE: sealed})
         return Published(version_id, path)
 

@@ -97,6 +97,9 @@ class Settings(BaseSettings):
 
     # Jobs
     lease_seconds: float = Field(30.0, gt=0, description="a worker silent for so long loses its step")
+    stuck_seconds: float = Field(
+        1800.0, gt=0, description="a step without progress for so long is taken from its worker, whose process is ended"
+    )
     heartbeat_seconds: float = Field(5.0, gt=0, description="pause between two renewals of a lease")
     max_attempts: int = Field(5, ge=1, description="claims of one step before its job fails")
     dispatch_seconds: float = Field(0.25, gt=0, description="pause between two looks for due steps")

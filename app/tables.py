@@ -194,6 +194,8 @@ class Step(SQLModel, table=True):
     sends: int = 0
     created_at: datetime = Field(default_factory=now)
     finished_at: datetime | None = None
+    leaves: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    """Folders of the store that it was about to write, until they are named in a row or erased."""
 
 
 class Trial(SQLModel, table=True):

@@ -53,10 +53,11 @@ class TrainedCandidate:
     """What became of a candidate.
 
     Args:
-        stack: None if it diverged; then `error` says how.
+        stack: None if it diverged or did not fit; then `error` says how.
         losses: training loss of each step, nats a token.
         curve: scores on validation after each pass; empty where none were measured.
         complete: whether it trained all its passes.
+        fits: whether memory sufficed for it.
     """
 
     key: str
@@ -67,6 +68,7 @@ class TrainedCandidate:
     curve: list[Evaluation] = field(default_factory=list)
     complete: bool = True
     error: str | None = None
+    fits: bool = True
 
 
 class Learner:

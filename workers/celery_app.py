@@ -23,6 +23,7 @@ TASK = "milp.step"
 VISIBILITY_SECONDS = 60
 """Redis hands out a message again that was fetched but not acknowledged for so long: a worker died in between."""
 _CONNECT_SECONDS = 5
+_START_SECONDS = 60.0
 
 settings = get_settings()
 app = Celery("milp", broker=settings.broker_url or "redis://127.0.0.1:6379/0", include=["workers.tasks"])
@@ -33,6 +34,8 @@ app.conf.update(
     worker_pool="prefork",
     worker_pool_start_method="spawn",
     worker_concurrency=1,
+    # A spawned process imports all anew; on a busy machine that takes longer than Celery's 4 s, which would kill it.
+    worker_proc_alive_timeout=_START_SECONDS,
     # A busy worker keeps no message that an idle one could take.
     worker_prefetch_multiplier=1,
     worker_disable_prefetch=True,
@@ -76,6 +79,8 @@ def _start_dispatcher(sender: Any, **_: Any) -> None:
         ring,
         every_seconds=settings.dispatch_seconds,
         max_attempts=settings.max_attempts,
+        lease_seconds=settings.lease_seconds,
+        end_silent=leaving.end_silent,
     )
     _dispatcher.start()
 

@@ -6,7 +6,6 @@ Must not know Celery: a message only says which step to look at.
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable
 
 import structlog
@@ -17,7 +16,7 @@ from app.repositories import steps
 from engine.errors import TrainingStoppedError
 from workers.context import Context
 from workers.failures import classify
-from workers.lease import Heartbeat
+from workers.lease import Heartbeat, owner_name
 from workers.leftovers import clean_up
 from workers.steps.evaluate import evaluate
 from workers.steps.outcome import Outcome, Work
@@ -43,17 +42,30 @@ def run_step(context: Context, step_id: int, is_leaving: Callable[[], bool] = la
     """
     settings = context.settings
     with context.database.write() as session:
-        held = steps.claim(session, step_id, f"{socket.gethostname()}:{os.getpid()}", settings.lease_seconds)
+        held = steps.claim(session, step_id, owner_name(os.getpid()), settings.lease_seconds)
         if held is None:
             return False
         job, step = steps.hold(session, held)
     told = log.bind(job=job.id, step=step.id, kind=step.kind.value, attempt=held.attempt)
     told.info("step_claimed")
     outcome: Outcome | None = None
-    with Heartbeat(context.database, held, settings.lease_seconds, settings.heartbeat_seconds) as heartbeat:
+    with Heartbeat(
+        context.database,
+        held,
+        settings.lease_seconds,
+        settings.heartbeat_seconds,
+        settings.stuck_seconds,
+        context.on_stuck,
+    ) as heartbeat:
+
+        def should_stop() -> bool:
+            # Asked between any two pieces of work, so it is a sign of life too.
+            heartbeat.alive()
+            return heartbeat.lost.is_set() or is_leaving()
+
         try:
             try:
-                outcome = WORK[step.kind](context, job, step, lambda: heartbeat.lost.is_set() or is_leaving())
+                outcome = WORK[step.kind](context, job, step, should_stop)
                 _record(context, held, outcome, heartbeat)
                 told.info("step_done")
             except Exception as error:
@@ -71,6 +83,7 @@ def _record(context: Context, held: steps.Claim, outcome: Outcome, heartbeat: He
             with context.database.write() as session:
                 outcome.record(session, steps.finish(session, held))
         except DatabaseAwayError:
+            heartbeat.alive()
             if heartbeat.lost.wait(RECORD_AGAIN_SECONDS):
                 raise
         else:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -235,13 +236,39 @@ def test_a_worker_whose_step_was_taken_records_nothing(impatient: Context) -> No
         with impatient.database.write() as session:
             session.get_one(Step, step_id).lease_until = now()
         with impatient.database.write() as session:
-            assert steps.release_expired(session, now(), 5) == [step_id]
+            assert list(steps.release_expired(session, now(), 5)) == [step_id]
             assert steps.claim(session, step_id, "another", 30.0) is not None
 
     run_and_meanwhile(impatient, step_id, take)
     step = next(step for step in steps_now(impatient.database, job) if step.id == step_id)
     assert (step.state, step.owner) == (StepState.claimed, "another")
     assert {trial.state for trial in trials_now(impatient.database, job)} == {TrialState.planned}
+
+
+def test_work_that_hangs_is_told_and_its_lease_runs_out(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs, told = threading.Event(), threading.Event()
+    quick = {"heartbeat_seconds": 0.05, "stuck_seconds": 0.3, "lease_seconds": 1.0}
+    context.settings, context.on_stuck = context.settings.model_copy(update=quick), told.set
+    add_person(context.database)
+    job = add_job(context.database, context.settings)
+    (step_id,) = due(context.database)
+
+    def hang(*_: object) -> Any:
+        assert hangs.wait(PATIENCE)
+        raise RuntimeError("it went on after all")
+
+    monkeypatch.setitem(WORK, StepKind.plan, hang)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run_step, context, step_id)
+        assert told.wait(PATIENCE)
+        with context.database.write() as session:
+            later = now() + timedelta(seconds=context.settings.lease_seconds)
+            assert list(steps.release_expired(session, later, 5)) == [step_id]
+        hangs.set()
+        assert running.result(PATIENCE) is True
+    # Whoever has the step now has it to himself.
+    assert due(context.database) == [step_id]
+    assert job_now(context.database, job).error is None
 
 
 def test_a_database_away_for_a_moment_does_not_cost_the_work(

@@ -81,7 +81,7 @@ class Evaluated:
 
 
 def evaluate(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]) -> Evaluated:
-    """Train and score the step's trials. One that diverges is a failed trial, not a failed step.
+    """Train and score the step's trials. One that diverges or does not fit is a failed trial, not a failed step.
 
     Raises:
         TrainingStoppedError: `should_stop` said so.
@@ -172,6 +172,8 @@ def training_settings(options: ResolvedOptions) -> TrainingSettings:
 
 def _outcome(context: Context, candidate: TrainedCandidate, rule: StoppingRule) -> dict[str, Any]:
     """The columns that say how a trained trial ended."""
+    if not candidate.fits:
+        return _failed("out_of_memory", f"{candidate.error}. A smaller batch_size or max_total_rank helps.")
     if candidate.stack is None:
         return _failed("training_diverged", f"{candidate.error}. A lower learning_rate helps.")
     if not candidate.complete:

@@ -5,6 +5,7 @@ The only step that looks at the test part, and only to report on it: what it sco
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,15 +19,17 @@ from app.job_states import JobStatus, TrialState
 from app.repositories import events, jobs, users, versions
 from app.repositories import trials as trial_rows
 from app.tables import Job, Step, Trial, Version
+from engine.errors import DoesNotFitError
 from engine.stack import Stack
 from engine.training import Candidate, train_candidates
 from workers.context import Context
 from workers.failures import StepFailedError
+from workers.leftovers import announce
 from workers.search.gate import GateDecision, decide
 from workers.steps.evaluate import course_of
 from workers.steps.history import JobHistory, load_history
 from workers.steps.measure import Measure
-from workers.steps.report import Finalists, build_report, choose_finalists, with_intervals
+from workers.steps.report import Finalists, base_failed, build_report, choose_finalists, with_intervals
 from workers.steps.trials import configuration_of, in_state, observation_of, passes_for, scores_after
 
 
@@ -61,11 +64,12 @@ class Publication:
             context.store.erase_version(self.version["path"])
 
 
-def publish(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]) -> Publication:  # noqa: ARG001
+def publish(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]) -> Publication:
     """The job's report, and the winner in the store.
 
     Raises:
         TrainingStoppedError: `should_stop` said so.
+        LeaseLostError: the step was taken before anything was written.
         StepFailedError, StoreError, StackMismatchError: see workers.failures.
     """
     options = ResolvedOptions(**job.options)
@@ -88,7 +92,7 @@ def publish(context: Context, job: Job, step: Step, should_stop: Callable[[], bo
     stack = stacks.get(finalists.winner.number)
     if decision is None or stack is None:
         return Publication(report, None)
-    return Publication(report, _keep(context, job, history, options, finalists.winner, stack, report))
+    return Publication(report, _keep(context, job, step, history, options, finalists.winner, stack, report))
 
 
 def _ask_gate(
@@ -114,6 +118,7 @@ def _train_anew(
 
     Raises:
         StepFailedError: `training_diverged`, the winner did this time.
+        DoesNotFitError: memory did not suffice for the winner this time.
         TrainingStoppedError: `should_stop` said so.
     """
     chosen = {trial.number: trial for trial in (finalists.winner, finalists.default) if trial is not None}
@@ -125,6 +130,8 @@ def _train_anew(
     )
     stacks = {int(one.key): one.stack for one in trained if one.stack is not None and one.stack.parameters}
     if not finalists.base_won and finalists.winner.number not in stacks:
+        if not all(one.fits for one in trained if one.key == str(finalists.winner.number)):
+            raise DoesNotFitError("memory does not suffice for the winner.")
         raise StepFailedError(
             "training_diverged",
             "The winner's training diverged when the validation samples were added. A lower learning_rate helps.",
@@ -137,7 +144,11 @@ def _test_scores(
 ) -> dict[str, dict[str, Any]]:
     """Scores of every method on the test part, each knowing all that happened before it.
 
-    A trial that is two of them, such as a default that won, runs once.
+    A trial that is two of them, such as a default that won, runs once. The memory prompt and the default LoRA are left
+    out where their loss is not finite.
+
+    Raises:
+        StepFailedError: that of the base or of the winner is not finite.
     """
     test = history.split.test
     default = finalists.default if finalists.default and finalists.default.number in stacks else None
@@ -148,12 +159,21 @@ def _test_scores(
     if default:
         methods["default_lora"] = of_number[default.number]
     methods["personalized"] = of_number[finalists.winner.number]
-    return {name: with_intervals(scores) for name, scores in methods.items()}
+    finite = {name: scores for name, scores in methods.items() if all(map(math.isfinite, scores.loss))}
+    if "base" not in finite:
+        raise base_failed("test")
+    if "personalized" not in finite:
+        raise StepFailedError(
+            "evaluation_diverged",
+            "The winner has no finite loss on the test samples, so it is not published. A lower learning_rate helps.",
+        )
+    return {name: with_intervals(scores) for name, scores in finite.items()}
 
 
 def _keep(
     context: Context,
     job: Job,
+    step: Step,
     history: JobHistory,
     options: ResolvedOptions,
     winner: Trial,
@@ -177,7 +197,9 @@ def _keep(
         seed=options.seed,
         options=options.model_dump(mode="json"),
     )
-    published = context.store.publish(job.tenant_id, job.user_id, stack, provenance)
+    published = context.store.publish(
+        job.tenant_id, job.user_id, stack, provenance, announce=lambda path: announce(context, step, path)
+    )
     return {
         "id": published.id,
         "path": published.path,

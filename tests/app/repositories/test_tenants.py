@@ -67,9 +67,13 @@ OF_NO_TENANT = {
     "signing_keys.add": "the service signs, not a tenant",
     "signing_keys.all_keys": "public keys are for everybody",
     "signing_keys.newest": "the service signs, not a tenant",
+    "leftovers.unsettled_steps": "for workers",
+    "steps.any_ahead": "for workers",
     "steps.any_expired": "for workers, which work for all tenants",
+    "steps.catch_up": "for workers",
     "steps.claim": "for workers; gives a claim that names its tenant",
     "steps.due_steps": "for workers",
+    "steps.owners_at_work": "for workers",
     "steps.release_expired": "for workers",
     "steps.startable_steps": "for workers",
 }
