@@ -162,7 +162,7 @@ class _Group:
 
     def train(self, candidates: Sequence[Candidate], places: int) -> list[TrainedCandidate]:
         """Every candidate to its end; one that stops early leaves its place to the next that waits."""
-        began = time.perf_counter()
+        began_at, began = time.time(), time.perf_counter()
         course, examples = self._material.course, self._material.train.examples
         learners = [
             Learner(self._base, c, course.settings, len(examples), course.order_seed, course.passes) for c in candidates
@@ -179,7 +179,7 @@ class _Group:
             self._judge([learner for learner in running if learner.at_end_of_pass])
             running = [learner for learner in running if not learner.done]
         seconds = (time.perf_counter() - began) / max(1, len(learners))
-        return [learner.result(self._base.dtype, seconds) for learner in learners]
+        return [learner.result(self._base.dtype, began_at, time.time(), seconds) for learner in learners]
 
     def _step(self, learners: Sequence[Learner]) -> None:
         """One optimiser step of each learner, on the next batch of each."""
