@@ -19,6 +19,8 @@ from structlog.typing import EventDict, ExcInfo, Processor
 from app.access.key_text import without_secrets
 
 _DATABASE_ERRORS = ("sqlalchemy.", "psycopg.", "sqlite3.")
+_HEARD = ("celery", "uvicorn", "uvicorn.error")
+"""They tell how a process starts and ends."""
 _TOLD_OTHERWISE = ("celery.worker.strategy", "celery.app.trace")
 """Two lines for each message; the step it is about has its own."""
 
@@ -28,8 +30,8 @@ _json = structlog.processors.JSONRenderer()
 def configure_logging(level: str) -> None:
     """JSON lines from `level` upwards (debug, info, warning, error).
 
-    Libraries are heard from info upwards at the least: what they say for debugging may hold texts (sse_starlette, for
-    one, logs all that it sends).
+    Of libraries, what they warn of: what they say for debugging may hold texts (sse_starlette, for one, logs all that
+    it sends).
     """
     least = logging.getLevelNamesMapping()[level.upper()]
     known: list[Processor] = [
@@ -53,9 +55,10 @@ def configure_logging(level: str) -> None:
     )
     root = logging.getLogger()
     root.handlers = [*(handler for handler in root.handlers if not isinstance(handler, _Lines)), lines]
-    root.setLevel(max(least, logging.INFO))
-    for name in _TOLD_OTHERWISE:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    root.setLevel(max(least, logging.WARNING))
+    for names, floor in ((_HEARD, logging.INFO), (_TOLD_OTHERWISE, logging.WARNING)):
+        for name in names:
+            logging.getLogger(name).setLevel(max(least, floor))
     # uvicorn brings handlers of its own, which write plain text.
     server = logging.getLogger("uvicorn")
     server.handlers, server.propagate = [], True

@@ -36,7 +36,6 @@ from app.state import Services
 from app.tracing import start_tracing
 from app.upgrades import upgrade_now, upgrade_when_there
 
-
 _TELEMETRY: TelemetryConfig = {
     # Figures are Prometheus' and errors the log's: its own would quote what was sent.
     "metrics": False,

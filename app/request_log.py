@@ -1,4 +1,4 @@
-"""What the web service logs of a request: one line, its id in every line it causes. Never a body: it is somebody's history."""
+"""What the web service logs of a request: one line, and its id in every line it causes. Never a body."""
 
 from __future__ import annotations
 

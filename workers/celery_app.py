@@ -19,6 +19,7 @@ from app.settings import get_settings
 from app.tracing import start_tracing
 from workers import leaving
 from workers.dispatcher import Dispatcher
+from workers.presence import Presence
 
 QUEUE = "milp"
 TASK = "milp.step"
@@ -52,6 +53,7 @@ app.conf.update(
 )
 
 _dispatcher: Dispatcher | None = None
+_presence: Presence | None = None
 
 
 def ring(step_id: int) -> None:
@@ -72,7 +74,7 @@ def _set_up_logging(**_: Any) -> None:
 
 
 def _start_dispatcher(sender: Any, **_: Any) -> None:
-    global _dispatcher
+    global _dispatcher, _presence
     leaving.remember_pool(sender.pool)
     _dispatcher = Dispatcher(
         Database(settings.resolved_database_url),
@@ -81,11 +83,15 @@ def _start_dispatcher(sender: Any, **_: Any) -> None:
         max_attempts=settings.max_attempts,
     )
     _dispatcher.start()
+    _presence = Presence(app.conf.broker_url, sender.hostname)
+    _presence.start()
 
 
 def _hurry(**_: Any) -> None:
     if _dispatcher is not None:
         _dispatcher.stop()
+    if _presence is not None:
+        _presence.stop()
     leaving.tell_pool()
 
 

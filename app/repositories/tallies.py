@@ -9,23 +9,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal, get_args
 
 from sqlalchemy import func
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
+from app.job_states import TrialState
 from app.tables import Tally
+
+Phase = Literal["plan", "train", "generate", "publish"]
+"""What a worker spends a step's time on. generate: scoring, most of which is answering; publish: putting a version into
+the store."""
+Decision = Literal["passed", "refused", "base_won"]
+"""Of the gate; where the base itself won the search, there was nothing to ask it."""
 
 
 class Counted(StrEnum):
-    """What is counted; its labels are of one kind."""
+    """What is counted."""
 
     gate = "gate"
-    """Decisions of the gate: passed, refused, base_won."""
     phase = "phase"
-    """What steps spend their time on: plan, train, generate, publish."""
     trial = "trial"
-    """Trials that ended, by their state."""
+
+
+LABELS: Mapping[Counted, tuple[str, ...]] = {
+    Counted.gate: get_args(Decision),
+    Counted.phase: get_args(Phase),
+    Counted.trial: tuple(state.value for state in (TrialState.succeeded, TrialState.failed, TrialState.stopped)),
+}
+"""The kinds there are of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +71,9 @@ def add(session: Session, tenant: str, what: Counted, sums: Mapping[str, Sum]) -
         )
 
 
-def of_all_tenants(session: Session) -> dict[tuple[str, str], Sum]:
-    """All tallies by what is counted and label."""
+def of_all_tenants(session: Session) -> dict[Counted, dict[str, Sum]]:
+    """The sums over all tenants, of each kind there is."""
     sums = select(Tally.name, Tally.label, func.sum(col(Tally.count)), func.sum(col(Tally.seconds)))
     rows = session.exec(sums.group_by(col(Tally.name), col(Tally.label)))
-    return {(name, label): Sum(int(count), float(seconds)) for name, label, count, seconds in rows}
+    found = {(name, label): Sum(int(count), float(seconds)) for name, label, count, seconds in rows}
+    return {what: {label: found.get((what, label), Sum(0)) for label in labels} for what, labels in LABELS.items()}

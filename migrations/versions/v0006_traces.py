@@ -1,4 +1,4 @@
-"""The request that caused a job, for logs and traces, and tallies: figures that outlive the rows they were taken from."""
+"""The request that caused a job, for logs and traces; tallies, figures that outlive the rows they were taken from."""
 
 from __future__ import annotations
 

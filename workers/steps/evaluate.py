@@ -19,7 +19,7 @@ from app.job_options import ResolvedOptions
 from app.job_states import StepKind, TrialOrigin, TrialState
 from app.repositories import events, steps, tallies
 from app.repositories import trials as trial_rows
-from app.repositories.tallies import Counted, Sum
+from app.repositories.tallies import Counted, Phase, Sum
 from app.tables import Job, Step, Trial, now
 from engine.evaluation import Evaluation
 from engine.history import Sample
@@ -31,7 +31,7 @@ from workers.steps.ahead import look, plan_when_due
 from workers.steps.history import JobHistory, load_history
 from workers.steps.measure import Measure, prompt_of
 from workers.steps.progress import Progress
-from workers.steps.telemetry import Phase, Stopwatch, tell_of_trial
+from workers.steps.telemetry import Stopwatch, tell_of_trial
 from workers.steps.trials import (
     complete_of,
     configuration_of,

@@ -7,9 +7,9 @@ from typing import Protocol
 
 from sqlmodel import Session
 
+from app.repositories.tallies import Phase
 from app.tables import Job, Step
 from workers.context import Context
-from workers.steps.telemetry import Phase
 
 
 class Outcome(Protocol):

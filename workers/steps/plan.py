@@ -17,6 +17,7 @@ from app.job_states import StepKind, TrialOrigin, TrialState
 from app.repositories import jobs, steps
 from app.repositories import trials as trial_rows
 from app.repositories.clock import database_now
+from app.repositories.tallies import Phase
 from app.tables import Job, Step, Trial
 from engine.configuration import MAX_LORAS, RANKS, Configuration
 from workers.context import Context
@@ -28,7 +29,6 @@ from workers.search.space import SearchSpace, default_max_total_rank
 from workers.steps.ahead import look, plan_when_due
 from workers.steps.history import split_history
 from workers.steps.report import base_failed
-from workers.steps.telemetry import Phase
 from workers.steps.trials import configuration_of, forecast_of, in_state, observation_of, passes_for, show_after
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from sqlmodel import Session
 
@@ -17,7 +17,7 @@ from app.job_options import ResolvedOptions
 from app.job_states import JobStatus, TrialState
 from app.repositories import events, jobs, tallies, users, versions
 from app.repositories import trials as trial_rows
-from app.repositories.tallies import Counted, Sum
+from app.repositories.tallies import Counted, Decision, Phase, Sum
 from app.tables import Job, Step, Trial, Version
 from engine.stack import Stack
 from engine.training import Candidate, train_candidates
@@ -28,7 +28,7 @@ from workers.steps.evaluate import course_of
 from workers.steps.history import JobHistory, load_history
 from workers.steps.measure import Measure
 from workers.steps.report import Finalists, build_report, choose_finalists, with_intervals
-from workers.steps.telemetry import Phase, Stopwatch
+from workers.steps.telemetry import Stopwatch
 from workers.steps.trials import configuration_of, in_state, observation_of, passes_for, scores_after
 
 
@@ -38,7 +38,7 @@ class Publication:
 
     report: dict[str, Any]
     version: Mapping[str, Any] | None
-    decision: Literal["passed", "refused", "base_won"]
+    decision: Decision
     seconds: Mapping[Phase, float]
 
     def record(self, session: Session, job: Job) -> None:

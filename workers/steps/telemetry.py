@@ -8,16 +8,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
 
 import structlog
 
 from app import tracing
+from app.repositories.tallies import Phase
 from app.tables import Job, Trial
 from engine.learner import TrainedCandidate
-
-Phase = Literal["plan", "train", "generate", "publish"]
-"""What a worker spends its time on. generate: scoring, most of which is answering."""
 
 log = structlog.get_logger(__name__)
 

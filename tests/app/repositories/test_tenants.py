@@ -44,6 +44,7 @@ OF_NO_TENANT = {
     "steps.due_steps": "for workers",
     "steps.release_expired": "for workers",
     "steps.startable_steps": "for workers",
+    "tallies.of_all_tenants": "figures of the whole service",
 }
 """Functions that ask the database without naming a tenant, each with its reason."""
 _ROWS = ("User", "Job", "Step", "Version", "Claim")
