@@ -135,6 +135,16 @@ class AdapterStore:
                 archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), data)
         return buffer.getvalue()
 
+    def copy(self, path: str, to: AdapterStore) -> None:
+        """Put a version, verified, into another store as well, byte for byte; nothing if it is there and whole.
+
+        Raises:
+            AdapterNotFoundError, AdapterCorruptError: as for `load`.
+            StoreError: one of the two could not be read or written.
+        """
+        _, files = self._verified_version(path)
+        to._put(path, files | {RECORD_FILE: self._read(f"{path}/{RECORD_FILE}", path)})
+
     def erase_version(self, path: str) -> None:
         """Remove a version. It is no error if it is gone already."""
         self._folders.remove(layout.checked_version_path(path))

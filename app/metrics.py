@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import get_args
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, SummaryMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from app.errors import AdapterUnusableError, StoreFailedError
 from app.job_states import JobStatus
 from app.repositories.tallies import LABELS, Counted, Sum
+from engine.timeline import Phase
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
@@ -83,6 +86,15 @@ class Metrics:
         self._running = Gauge("milp_answers_running", "Answers being decoded.", registry=r)
         self._bank = Gauge("milp_bank_stacks", "Stacks loaded onto the base.", registry=r)
         self._bank_places = Gauge("milp_bank_places", "Stacks that can be loaded at once.", registry=r)
+        # A counter that appears when it is first raised has not risen, to Prometheus.
+        for counter, labels in (
+            (self._answers, ("personalized", "memory", "base")),
+            (self._fallbacks, (AdapterUnusableError.code, StoreFailedError.code)),
+            (self._tokens, ("prompt", "completion")),
+            (self._phases, get_args(Phase)),
+        ):
+            for label in labels:
+                counter.labels(label)
         self._kept_elsewhere = _KeptElsewhere()
         r.register(self._kept_elsewhere)
 
@@ -96,7 +108,7 @@ class Metrics:
         self._tokens.labels("prompt").inc(prompt_tokens)
         self._tokens.labels("completion").inc(completion_tokens)
 
-    def time_answer(self, phase: str, seconds: float) -> None:
+    def time_answer(self, phase: Phase, seconds: float) -> None:
         self._phases.labels(phase).observe(seconds)
 
     def count_fallback(self, code: str) -> None:

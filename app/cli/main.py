@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from app.cli import keys
+from app.cli import backups, keys
 from app.cli.errors import CliError, Terminated
 
 _SIGNALLED = {"SIGTERM": 143, "SIGHUP": 129}
@@ -73,6 +73,8 @@ app = typer.Typer(
 )
 
 app.add_typer(keys.app, name="keys")
+app.command()(backups.backup)
+app.command()(backups.restore)
 
 Url = Annotated[
     str | None, typer.Option("--url", envvar="MILP_URL", help="The service. Default: the one `milp up` starts here.")
