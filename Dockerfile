@@ -15,7 +15,7 @@ WORKDIR /app
 COPY requirements.lock ./
 RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$(grep '^torch==' requirements.lock)"
 COPY pyproject.toml README.md LICENSE NOTICE ./
-RUN pip install --constraint requirements.lock ".[s3,fully-bayesian]"
+RUN pip install --constraint requirements.lock ".[s3,fully-bayesian,otel]"
 COPY . .
 RUN pip install --no-deps --editable .
 

@@ -40,7 +40,7 @@ def judged(code: int, out: str, err: str) -> Verdict:
         return Verdict(2, [err.strip(), f"The audit itself failed (exit code {code})."])
     skipped = [f"{p['name']}: not looked at, {p['skip_reason']}" for p in packages if "skip_reason" in p]
     known = [
-        f"{package['name']} {package['version']}: {found['id']} ({', '.join(found['aliases']) or 'no other name'}), "
+        f"{package['name']} {package['version']}: {', '.join([found['id'], *found.get('aliases', [])])}; "
         f"mended in {', '.join(found['fix_versions']) or 'no version yet'}"
         for package in packages
         for found in package.get("vulns", [])

@@ -237,6 +237,8 @@ def test_every_variable_of_the_image_compose_and_the_env_example_is_a_setting() 
         "README.md",
         "CONTRIBUTING.md",
         "docs/security.md",
+        "docs/operations.md",
+        "ops/alerts.yml",
     ):
         assert set(re.findall(r"\bMILP_[A-Z_]+\b", _read(name))) <= settings, name
 

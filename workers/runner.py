@@ -52,9 +52,9 @@ def run_step(context: Context, step_id: int, is_leaving: Callable[[], bool] = la
             return False
         job, step = steps.hold(session, held)
         waited = (database_now(session) - step.created_at).total_seconds()
-    ids = {"job": job.id, "step": step.id or 0, "kind": step.kind.value, "attempt": held.attempt}
+    ids: dict[str, str | int] = {"job": job.id, "step": step.id or 0, "kind": step.kind.value, "attempt": held.attempt}
     request = {"request_id": job.request_id} if job.request_id else {}
-    attributes = {f"milp.{name}": value for name, value in ids.items()} | {"milp.waited_seconds": waited}
+    attributes: tracing.Attributes = {f"milp.{name}": ids[name] for name in ids} | {"milp.waited_seconds": waited}
     with (
         structlog.contextvars.bound_contextvars(**ids, **request),
         tracing.span(f"step {step.kind.value}", attributes, within=job.trace) as span,
@@ -91,7 +91,7 @@ def _record(context: Context, held: steps.Claim, outcome: Outcome, heartbeat: He
         try:
             with context.database.write() as session:
                 outcome.record(session, steps.finish(session, held))
-                spent = {phase: Sum(1, seconds) for phase, seconds in outcome.seconds.items()}
+                spent: dict[str, Sum] = {phase: Sum(1, seconds) for phase, seconds in outcome.seconds.items()}
                 tallies.add(session, held.tenant, Counted.phase, spent)
         except DatabaseAwayError:
             if heartbeat.lost.wait(RECORD_AGAIN_SECONDS):

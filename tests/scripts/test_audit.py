@@ -33,7 +33,7 @@ def test_a_known_vulnerability_fails_and_says_what_mends_it() -> None:
     found = {"id": "OSV-1", "aliases": ["CVE-2026-1"], "fix_versions": ["1.1"], "description": "long"}
     verdict = judged(1, said({"name": "a", "version": "1", "vulns": [found]}), "Found 1 known vulnerability")
     assert verdict.code == 1
-    assert verdict.lines[0] == "a 1: OSV-1 (CVE-2026-1), mended in 1.1"
+    assert verdict.lines[0] == "a 1: OSV-1, CVE-2026-1; mended in 1.1"
 
 
 def test_what_was_not_looked_at_is_named() -> None:

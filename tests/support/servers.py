@@ -115,12 +115,16 @@ class RedisServer:
 
 
 class PostgresServer:
-    """A PostgreSQL on a Unix socket in `folder`, with the superuser `postgres` and durability off."""
+    """A PostgreSQL on a Unix socket in `folder`, with the superuser `postgres` and durability off.
+
+    Attributes:
+        binaries: where its programs are, `pg_dump` among them.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._data = folder / "data"
-        binaries = _postgres_binaries(folder)
+        self.binaries = binaries = _postgres_binaries(folder)
         self._user = "-"
         if os.geteuid() == 0:
             # PostgreSQL refuses to run as root.
