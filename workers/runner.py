@@ -51,7 +51,8 @@ def run_step(context: Context, step_id: int, is_leaving: Callable[[], bool] = la
         if held is None:
             return False
         job, step = steps.hold(session, held)
-        waited = (database_now(session) - step.created_at).total_seconds()
+        # By two clocks: the step was made on the API's, or another worker's.
+        waited = max(0.0, (database_now(session) - step.created_at).total_seconds())
     ids: dict[str, str | int] = {"job": job.id, "step": step.id or 0, "kind": step.kind.value, "attempt": held.attempt}
     request = {"request_id": job.request_id} if job.request_id else {}
     attributes: tracing.Attributes = {f"milp.{name}": ids[name] for name in ids} | {"milp.waited_seconds": waited}

@@ -1,4 +1,4 @@
-"""The documented backup of PostgreSQL and a store: its very commands, and that a service goes on with what they kept."""
+"""The documented backup of PostgreSQL and a store: its own commands, and a service that goes on with what they kept."""
 
 from __future__ import annotations
 
