@@ -150,6 +150,16 @@ class AdapterStore:
         """Paths of the versions in a user's folder. Raises: StoreError."""
         return [f"{folder}/{name}" for name in self._folders.names(folder) if name.startswith("v_")]
 
+    def copy(self, path: str, to: AdapterStore) -> None:
+        """Put a version, verified, into another store as well, byte for byte; nothing if it is there and whole.
+
+        Raises:
+            AdapterNotFoundError, AdapterCorruptError: as for `load`.
+            StoreError: one of the two could not be read or written.
+        """
+        _, files = self._verified_version(path)
+        to._put(path, files | {RECORD_FILE: self._read(f"{path}/{RECORD_FILE}", path)})
+
     def erase_version(self, path: str) -> None:
         """Remove a version. It is no error if it is gone already."""
         self._folders.remove(layout.checked_version_path(path))

@@ -12,6 +12,7 @@ from typing import TypedDict
 
 import anyio
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.concurrency import run_in_threadpool
 
 from app.access.key_use import KeyUse
@@ -27,10 +28,11 @@ from app.forgetting.forgetter import Forgetter
 from app.forgetting.presence import Presence
 from app.gate import KeyGate
 from app.housekeeping import keep_house
-from app.logging import RequestLog, configure_logging
+from app.logging import configure_logging
 from app.metrics import Metrics
 from app.openapi import install_openapi
 from app.problems import install_problem_handlers
+from app.request_log import QUIET, RequestLog
 from app.routers import (
     audit,
     chat,
@@ -48,8 +50,19 @@ from app.routers import (
 )
 from app.settings import Settings, get_settings
 from app.state import Services
+from app.tracing import start_tracing
 from app.upgrades import upgrade_now, upgrade_when_there
 from app.webhooks.sender import Sender
+
+_TELEMETRY: TelemetryConfig = {
+    # Figures are Prometheus' and errors the log's: its own would quote what was sent.
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+    "exclude": lambda scope: scope["path"] in QUIET,
+}
+"""Of FastAPI's telemetry, the span of a request; `app.tracing` says whether and where it goes."""
 
 
 class LifespanState(TypedDict):
@@ -64,6 +77,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[LifespanState]:
         configure_logging(settings.log_level)
+        send_the_rest = start_tracing("api")
         services = await run_in_threadpool(_open, settings, metrics)
         try:
             upgraded = await run_in_threadpool(upgrade_now, services.database)
@@ -78,12 +92,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
                 background.cancel_scope.cancel()
         finally:
             await run_in_threadpool(_close, services)
+            await run_in_threadpool(send_the_rest)
 
     app = FastAPI(
         title="milp-serve",
         version=version("milp-serve"),
         description="Language models personalised per user: histories trained into LoRA stacks on one shared base.",
         lifespan=lifespan,
+        telemetry=_TELEMETRY,
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
     app.add_middleware(KeyGate)

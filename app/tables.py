@@ -164,6 +164,8 @@ class Job(SQLModel, table=True):
     paused_seconds: float = Field(default=0.0, sa_column=Column(Float, nullable=False, server_default=text("0")))
     """How long it was paused before, since it started."""
     key_id: str | None = Field(default=None, max_length=64, description="the API key that asked for it")
+    request_id: str | None = Field(default=None, max_length=64, description="of the request that caused it")
+    trace: str | None = Field(default=None, max_length=64, description="that request's span, as a W3C traceparent")
 
 
 class Step(SQLModel, table=True):
@@ -274,6 +276,18 @@ class Event(SQLModel, table=True):
     kind: str = Field(max_length=32, description="status, trial, progress, report or error")
     data: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     created_at: datetime = Field(default_factory=now)
+
+
+class Tally(SQLModel, table=True):
+    """How often something has happened, and how long it took: figures that outlive the rows they were taken from."""
+
+    __tablename__ = "tallies"
+
+    tenant_id: str = Field(primary_key=True, max_length=64)
+    name: str = Field(primary_key=True, max_length=16, description="of what: see app.repositories.tallies")
+    label: str = Field(primary_key=True, max_length=16, description="of which kind: a state, a decision, a phase")
+    count: int = Field(sa_column=Column(BigInteger, nullable=False))
+    seconds: float
 
 
 class IdempotencyKey(SQLModel, table=True):

@@ -127,8 +127,8 @@ def train_group(
 
 
 def _too_large(candidate: Candidate) -> TrainedCandidate:
-    error = "memory does not suffice for it, even alone"
-    return TrainedCandidate(candidate.key, None, [], 0, 0.0, complete=False, error=error, fits=False)
+    error, moment = "memory does not suffice for it, even alone", time.time()
+    return TrainedCandidate(candidate.key, None, [], 0, moment, moment, 0.0, complete=False, error=error, fits=False)
 
 
 def _work(base: Base, candidate: Candidate) -> float:
@@ -182,7 +182,7 @@ class _Group:
             raise
 
     def _train(self, candidates: Sequence[Candidate], places: int) -> list[TrainedCandidate]:
-        began = time.perf_counter()
+        began_at, began = time.time(), time.perf_counter()
         course, examples = self._material.course, self._material.train.examples
         learners = [
             Learner(self._base, c, course.settings, len(examples), course.order_seed, course.passes) for c in candidates
@@ -199,7 +199,7 @@ class _Group:
             self._judge([learner for learner in running if learner.at_end_of_pass])
             running = [learner for learner in running if not learner.done]
         seconds = (time.perf_counter() - began) / max(1, len(learners))
-        return [learner.result(self._base.dtype, seconds) for learner in learners]
+        return [learner.result(self._base.dtype, began_at, time.time(), seconds) for learner in learners]
 
     def _step(self, learners: Sequence[Learner]) -> None:
         """One optimiser step of each learner, on the next batch of each."""

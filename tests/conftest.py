@@ -23,6 +23,7 @@ from app.database import Database
 from app.settings import Settings
 from tests.support.keys import KEYS
 from tests.support.servers import PostgresServer, RedisServer
+from tests.support.spans import Spans, recorded
 
 _TEMPLATE = "migrated"
 _numbers = count(1)
@@ -101,6 +102,13 @@ def redis_server(shared_redis: RedisServer) -> RedisServer:
     shared_redis.start()
     shared_redis.flush()
     return shared_redis
+
+
+@pytest.fixture
+def spans() -> Iterator[Spans]:
+    """What this process traces during the test."""
+    with recorded() as made:
+        yield made
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from adapters_store.errors import AdapterCorruptError, AdapterNotFoundError, StoreError
+from app import tracing
 from app.answers.choice import Choice, Mode, UsedMode, choose, shortened, without_user, without_version
 from app.answers.memory import MemoryCache
 from app.answers.runtime import AnsweringRuntime, Loaded
@@ -107,9 +108,18 @@ class AnswerService:
             self._presence.leave(started.visit)
 
     def finished(self, started: Started) -> None:
-        """Count an answer that has come to its end."""
+        """Count and time an answer that has come to its end."""
         answer = started.answer
         self._metrics.count_answer(started.mode, answer.prompt_tokens, answer.completion_tokens)
+        about: tracing.Attributes = {
+            "milp.mode": started.mode,
+            "milp.version": started.version_id or "",
+            "milp.prompt_tokens": answer.prompt_tokens,
+            "milp.completion_tokens": answer.completion_tokens,
+        }
+        for phase, began, ended in answer.timeline.phases():
+            self._metrics.time_answer(phase, ended - began)
+            tracing.past_span(f"answer {phase}", began, ended, about)
 
     def _begin(
         self,

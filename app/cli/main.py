@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from app.cli import keys, webhooks
+from app.cli import backups, keys, webhooks
 from app.cli.errors import CliError, Terminated
 from app.cli.options import Key, Url
 
@@ -75,6 +75,8 @@ app = typer.Typer(
 
 app.add_typer(keys.app, name="keys")
 app.add_typer(webhooks.app, name="webhooks")
+app.command()(backups.backup)
+app.command()(backups.restore)
 
 User = Annotated[str, typer.Argument(help="The user's id.", metavar="USER")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of everything embedded (MILP_DATA_DIR).")]

@@ -129,11 +129,11 @@ class EmbeddedService:
         self.settings = self.settings.model_copy(update={k: v for k, v in update.items() if v is not None})
 
     def _start_worker(self, log: Path, environment: dict[str, str]) -> Child:
-        celery = ["-A", "workers.celery_app", "worker", "--pool=prefork", "--concurrency=1"]
-        quiet = ["--without-gossip", "--without-mingle", f"--loglevel={self.settings.log_level}"]
+        celery = ["-A", "workers.celery_app", "--quiet", "worker", "--pool=prefork", "--concurrency=1"]
+        alone = ["--without-gossip", "--without-mingle"]
         child = Child(
             "worker",
-            [sys.executable, "-m", "celery", *celery, *quiet],
+            [sys.executable, "-m", "celery", *celery, *alone],
             environment=environment,
             log=log,
             grace_seconds=_WORKER_GRACE_SECONDS,
@@ -143,10 +143,11 @@ class EmbeddedService:
 
     def _start_api(self, log: Path, environment: dict[str, str]) -> Child:
         uvicorn = ["--factory", "app.main:create_app", "--host", self.settings.host, "--port", str(self.settings.port)]
-        ending = ["--log-level", self.settings.log_level, "--no-access-log", "--timeout-graceful-shutdown", "5"]
+        # Until the service has set up its own lines, uvicorn writes plain text: only what goes wrong.
+        options = ["--log-level", "warning", "--no-access-log", "--timeout-graceful-shutdown", "5"]
         child = Child(
             "API",
-            [sys.executable, "-m", "uvicorn", *uvicorn, *ending],
+            [sys.executable, "-m", "uvicorn", *uvicorn, *options],
             environment=environment,
             log=log,
             grace_seconds=_API_GRACE_SECONDS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, exists, func, or_, text, update
@@ -17,16 +18,35 @@ from app.repositories.users import lock_user
 from app.tables import Job, Step, Trial, now
 
 
-def create_job(session: Session, tenant: str, user_id: str, options: ResolvedOptions, key_id: str | None = None) -> Job:
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What made a job begin.
+
+    Args:
+        key_id: the API key that asked for it.
+        request_id: the request it asked with.
+        trace: the span of that request, as a W3C traceparent, where it is traced.
+    """
+
+    key_id: str
+    request_id: str | None = None
+    trace: str | None = None
+
+
+def create_job(
+    session: Session, tenant: str, user_id: str, options: ResolvedOptions, cause: Cause | None = None
+) -> Job:
     """A queued job with its first step, due at once; a worker hears of it after the commit.
 
-    `key_id` is the API key that asked for it, None where none did.
+    `cause` is None where no request asked for it.
 
     Raises:
         UserNotFoundError: there is no such user.
     """
     lock_user(session, tenant, user_id)
-    job = Job(tenant_id=tenant, user_id=user_id, options=options.model_dump(mode="json"), key_id=key_id)
+    job = Job(tenant_id=tenant, user_id=user_id, options=options.model_dump(mode="json"))
+    if cause is not None:
+        job.key_id, job.request_id, job.trace = cause.key_id, cause.request_id, cause.trace
     session.add(job)
     session.flush()
     add_step(session, job, StepKind.plan)

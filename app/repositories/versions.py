@@ -73,6 +73,11 @@ def mark_deleted_sample(session: Session, tenant: str, user_id: str, version_ids
     session.flush()
 
 
+def all_paths(session: Session) -> list[str]:
+    """Folders in the store of all versions of all tenants, each once."""
+    return list(session.exec(select(Version.path).distinct().order_by(Version.path)))
+
+
 def active_version(session: Session, tenant: str, user_id: str) -> Version | None:
     """The version that answers for this user; None where there is none, or no such user."""
     statement = (

@@ -118,12 +118,15 @@ class PostgresServer:
     """A PostgreSQL on a Unix socket in `folder`, with the superuser `postgres`.
 
     Durability is off, or on as far as the end of its processes goes: what was committed is there after `stop`.
+
+    Attributes:
+        binaries: where its programs are, `pg_dump` among them.
     """
 
     def __init__(self, folder: Path, *, durable: bool = False) -> None:
         self._folder = folder
         self._data = folder / "data"
-        binaries = _postgres_binaries(folder)
+        self.binaries = binaries = _postgres_binaries(folder)
         self._user = "-"
         if os.geteuid() == 0:
             # PostgreSQL refuses to run as root.

@@ -16,8 +16,9 @@ from adapters_store.record import Provenance
 from app.errors import VersionNotFoundError
 from app.job_options import ResolvedOptions
 from app.job_states import JobStatus, TrialState
-from app.repositories import events, jobs, users, versions
+from app.repositories import events, jobs, tallies, users, versions
 from app.repositories import trials as trial_rows
+from app.repositories.tallies import Counted, Decision, Phase, Sum
 from app.tables import Job, Step, Trial, Version
 from engine.errors import DoesNotFitError
 from engine.stack import Stack
@@ -30,6 +31,7 @@ from workers.steps.evaluate import course_of
 from workers.steps.history import JobHistory, load_history
 from workers.steps.measure import Measure
 from workers.steps.report import Finalists, base_failed, build_report, choose_finalists, with_intervals
+from workers.steps.telemetry import Stopwatch
 from workers.steps.trials import configuration_of, in_state, observation_of, passes_for, scores_after
 
 
@@ -39,19 +41,21 @@ class Publication:
 
     report: dict[str, Any]
     version: Mapping[str, Any] | None
+    decision: Decision
+    seconds: Mapping[Phase, float]
 
     def record(self, session: Session, job: Job) -> None:
         """Write report and version, flip the pointer to it if it is to be active, end the job."""
         job.report = self.report
         events.append(session, job, "report", self.report)
         jobs.set_status(session, job, JobStatus.succeeded)
-        if self.version is None:
-            return
-        row = Version(tenant_id=job.tenant_id, user_id=job.user_id, job_id=job.id, **self.version)
-        version = versions.add_version(session, row)
-        job.version_id = version.id
-        if self.report["activated"]:
-            versions.activate(session, users.get_user(session, job.tenant_id, job.user_id), version.id)
+        if self.version is not None:
+            row = Version(tenant_id=job.tenant_id, user_id=job.user_id, job_id=job.id, **self.version)
+            version = versions.add_version(session, row)
+            job.version_id = version.id
+            if self.report["activated"]:
+                versions.activate(session, users.get_user(session, job.tenant_id, job.user_id), version.id)
+        tallies.add(session, job.tenant_id, Counted.gate, {self.decision: Sum(1)})
 
     def discard(self, context: Context, job: Job) -> None:
         """Erase the version again, unless an earlier job of the user published the very same."""
@@ -78,21 +82,26 @@ def publish(context: Context, job: Job, step: Step, should_stop: Callable[[], bo
         history = load_history(session, job)
     passes = passes_for(job, finished)
     finalists = choose_finalists(finished, passes)
-    measure = Measure(context, history, options, should_stop)
-    decision = None if finalists.base_won else _ask_gate(measure, finalists, passes, history, options)
+    measure, watch = Measure(context, history, options, should_stop), Stopwatch()
+    with watch.during("generate"):
+        decision = None if finalists.base_won else _ask_gate(measure, finalists, passes, history, options)
     activated = decision is not None and (
         options.activate == "always" or (options.activate == "gate" and decision.passed)
     )
-    stacks = _train_anew(context, history, options, finalists, passes, should_stop)
-    test = _test_scores(measure, finalists, stacks, history)
+    with watch.during("train"):
+        stacks = _train_anew(context, history, options, finalists, passes, should_stop)
+    with watch.during("generate"):
+        test = _test_scores(measure, finalists, stacks, history)
     split = history.split
     samples = {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)}
     stop_reason = str((job.split or {}).get("stop_reason", ""))
     report = build_report(finalists, passes, decision, options.gate_confidence, activated, stop_reason, test, samples)
     stack = stacks.get(finalists.winner.number)
     if decision is None or stack is None:
-        return Publication(report, None)
-    return Publication(report, _keep(context, job, step, history, options, finalists.winner, stack, report))
+        return Publication(report, None, "base_won", watch.seconds)
+    with watch.during("publish"):
+        version = _keep(context, job, step, history, options, finalists.winner, stack, report)
+    return Publication(report, version, "passed" if decision.passed else "refused", watch.seconds)
 
 
 def _ask_gate(

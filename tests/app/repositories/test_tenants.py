@@ -76,6 +76,8 @@ OF_NO_TENANT = {
     "steps.owners_at_work": "for workers",
     "steps.release_expired": "for workers",
     "steps.startable_steps": "for workers",
+    "tallies.of_all_tenants": "figures of the whole service",
+    "versions.all_paths": "for backups, which are of all tenants",
 }
 """Functions that ask the database without naming a tenant, each with its reason."""
 _ROWS = ("User", "Job", "Step", "Version", "Claim", "Erasure", "SampleRow", "Webhook")
