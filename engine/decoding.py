@@ -22,6 +22,8 @@ from engine.key_values import KeyValues
 from engine.row_route import RowRoute, has_kernel, takes
 from engine.stack import Stack
 
+GREEDY_BELOW = 1e-5
+"""Temperatures under this are greedy: divided by less, logits overflow in float32."""
 FEW_ROWS = 2
 """Rows a stack up to which they are taken one by one; more of the same are worth a product of matrices."""
 
@@ -55,9 +57,13 @@ class Row:
     finish_reason: FinishReason | None = None
     _generator: torch.Generator | None = None
 
+    @property
+    def is_greedy(self) -> bool:
+        return self.sampling.temperature < GREEDY_BELOW
+
     def choose(self, logits: Tensor) -> int:
         """The next token from its logits (vocabulary)."""
-        if self.sampling.temperature <= 0:
+        if self.is_greedy:
             return int(logits.argmax())
         if self._generator is None:
             self._generator = torch.Generator()
@@ -65,9 +71,13 @@ class Row:
                 self.sampling.seed
             ) if self.sampling.seed is not None else self._generator.seed()
         probabilities = torch.softmax(logits.cpu() / self.sampling.temperature, dim=-1)
+        if not probabilities.isfinite().all():
+            # A stack whose numbers overflow; the answers beside this one must not fail for it.
+            return int(logits.argmax())
         ordered, ids = probabilities.sort(descending=True)
-        # Keep the fewest most likely tokens whose mass reaches top_p (nucleus sampling, Holtzman et al. 2020).
-        ordered[ordered.cumsum(0) - ordered >= self.sampling.top_p] = 0
+        # Keep the fewest most likely tokens whose mass reaches top_p (nucleus sampling, Holtzman et al. 2020), at least
+        # one: a top_p that float32 has no number for is 0 there.
+        ordered[1:][(ordered.cumsum(0) - ordered)[1:] >= self.sampling.top_p] = 0
         return int(ids[torch.multinomial(ordered, 1, generator=self._generator)])
 
 
@@ -160,7 +170,7 @@ def _say(base: Base, rows: Sequence[Row], hidden: Tensor) -> None:
     logits = base.logits(hidden)
     greedy = logits.argmax(dim=-1).tolist()
     for i, row in enumerate(rows):
-        token = greedy[i] if row.sampling.temperature <= 0 else row.choose(logits[i])
+        token = greedy[i] if row.is_greedy else row.choose(logits[i])
         row.tokens.append(token)
         if token in base.end_ids:
             row.tokens.pop()

@@ -18,7 +18,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from app import errors
 from app.auth import Reader
-from app.openapi import problems
+from app.openapi import event_stream, problems
 from app.repositories import events, jobs
 from app.routers.parameters import JobIdDep
 from app.state import Services, ServicesDep
@@ -39,12 +39,7 @@ log = structlog.get_logger(__name__)
     "/v1/jobs/{job_id}/events",
     response_class=EventSourceResponse,
     responses=problems(errors.JobNotFoundError)
-    | {
-        200: {
-            "description": "event: status, trial, progress, report or error; id: cursor",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
-        }
-    },
+    | event_stream("event: status, trial, progress, report or error; data: JSON; id: cursor"),
 )
 def follow(
     job_id: JobIdDep,
