@@ -108,8 +108,8 @@ class PromptFormat:
         length, most = sum(len(message.content) for message in messages), max_tokens * self._longest_token
         if length > most:
             raise PromptTooLongError(
-                f"the prompt has {length} characters, and no {max_tokens} tokens hold more than {most}: shorten the "
-                "query or send fewer turns."
+                f"the prompt has {length} characters, more than any {max_tokens} tokens, and {max_tokens} is the most: "
+                "shorten the query or send fewer turns."
             )
 
     def _parts(self, messages: Sequence[Message]) -> list[tuple[bool, list[int]]]:

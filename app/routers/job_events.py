@@ -82,6 +82,7 @@ def _look(services: Services, tenant: str, job_id: str, after: int) -> tuple[lis
 def _event_id(text: str | None) -> int:
     if not text:
         return 0
-    if not (text.isascii() and text.isdigit() and int(text) < 2**63):
+    # Python reads no number of thousands of digits.
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) < 2**63):
         raise errors.InvalidInputError("Last-Event-ID: the id of an event of this stream, or nothing.")
     return int(text)
