@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from threading import Condition, Thread
+from threading import Condition, Event, Thread
 from time import monotonic
 
 import torch
@@ -38,6 +38,7 @@ class Answer:
         self._owner = owner
         self._on_cancel = on_cancel
         self._pieces: queue.SimpleQueue[str | BaseException | None] = queue.SimpleQueue()
+        self._complete = Event()
         self._sent = 0
         self._submitted = monotonic()
         self.prompt_tokens = len(row.prompt)
@@ -59,6 +60,8 @@ class Answer:
 
     def text(self) -> str:
         """The whole answer, once it is complete."""
+        # Not piece by piece: with every token a thread would wake that the decoding ones then wait for.
+        self._complete.wait()
         return "".join(self)
 
     def cancel(self) -> None:
@@ -85,10 +88,12 @@ class Answer:
             self._pieces.put(piece)
         if done:
             self._pieces.put(None)
+            self._complete.set()
 
     def _fail(self, error: BaseException) -> None:
         self._row.finish_reason = "cancelled"
         self._pieces.put(error)
+        self._complete.set()
 
 
 class AnsweringEngine:

@@ -35,6 +35,10 @@ _RECOVERY_SECONDS = 3.0
 """How long the API may say that something is wrong, and not only loading, before it is believed."""
 _BASE_IS_LOADING = "is being loaded"
 """In /readyz's words, what only needs waiting for."""
+_YIELDING = ("nice", "-n", "10")
+"""What trains for minutes gives way, on the same cores, to what somebody waits for."""
+_KEEP_ALIVE_SECONDS = "75"
+"""Longer than the 60 s for which proxies and clients keep a connection that is idle: none is closed as it is used."""
 _API_GRACE_SECONDS = 10.0
 _WORKER_GRACE_SECONDS = 12.0
 """Longer than the worker needs to give back its step. What is killed after that is taken up again by lease."""
@@ -133,7 +137,7 @@ class EmbeddedService:
         quiet = ["--without-gossip", "--without-mingle", f"--loglevel={self.settings.log_level}"]
         child = Child(
             "worker",
-            [sys.executable, "-m", "celery", *celery, *quiet],
+            [*_YIELDING, sys.executable, "-m", "celery", *celery, *quiet],
             environment=environment,
             log=log,
             grace_seconds=_WORKER_GRACE_SECONDS,
@@ -144,6 +148,7 @@ class EmbeddedService:
     def _start_api(self, log: Path, environment: dict[str, str]) -> Child:
         uvicorn = ["--factory", "app.main:create_app", "--host", self.settings.host, "--port", str(self.settings.port)]
         ending = ["--log-level", self.settings.log_level, "--no-access-log", "--timeout-graceful-shutdown", "5"]
+        ending += ["--timeout-keep-alive", _KEEP_ALIVE_SECONDS]
         child = Child(
             "API",
             [sys.executable, "-m", "uvicorn", *uvicorn, *ending],

@@ -28,6 +28,8 @@ router = APIRouter(tags=["jobs"])
 
 LOOK_SECONDS = 0.5
 """Pause between two looks for new events; a trial takes seconds."""
+_LONGEST_PAUSE_SECONDS = 2.0
+"""Where nothing happens the pause grows to this: most streams are of jobs that wait."""
 KEEP_ALIVE_SECONDS = 15
 """Between two comments on a quiet stream; proxies cut connections that are silent for 30 to 60 seconds."""
 _AT_ONCE = 200
@@ -55,6 +57,7 @@ def follow(
 
 
 async def _stream(services: Services, tenant: str, job_id: str, after: int) -> AsyncIterator[ServerSentEvent]:
+    pause = LOOK_SECONDS
     while True:
         try:
             found, ended = await to_thread.run_sync(_look, services, tenant, job_id, after)
@@ -68,8 +71,9 @@ async def _stream(services: Services, tenant: str, job_id: str, after: int) -> A
             yield ServerSentEvent(data, event=event.kind, id=str(after))
         if ended and len(found) < _AT_ONCE:
             return
+        pause = LOOK_SECONDS if found else min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
         if not found:
-            await anyio.sleep(LOOK_SECONDS)
+            await anyio.sleep(pause)
 
 
 def _look(services: Services, tenant: str, job_id: str, after: int) -> tuple[list[Event], bool]:

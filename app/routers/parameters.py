@@ -1,4 +1,7 @@
-"""Parameters that routes share, checked before anything is looked up: ids in paths, pages of lists."""
+"""Parameters that routes share, checked before anything is looked up: ids in paths, pages of lists.
+
+The checks are coroutines, though they wait for nothing: FastAPI takes a thread for every plain function.
+"""
 
 from __future__ import annotations
 
@@ -24,23 +27,23 @@ def checked_user_id(user_id: str) -> str:
     return user_id
 
 
-def _user_id(user_id: Annotated[str, Path(json_schema_extra={"pattern": USER_ID_PATTERN})]) -> str:
+async def _user_id(user_id: Annotated[str, Path(json_schema_extra={"pattern": USER_ID_PATTERN})]) -> str:
     return checked_user_id(user_id)
 
 
-def _job_id(job_id: Annotated[str, Path(description="as in GET /v1/jobs")]) -> str:
+async def _job_id(job_id: Annotated[str, Path(description="as in GET /v1/jobs")]) -> str:
     if not _ID.fullmatch(job_id):
         raise JobNotFoundError("That is no job id. GET /v1/jobs lists yours.")
     return job_id
 
 
-def _version_id(version_id: Annotated[str, Path(description="as in GET /v1/users/{user_id}/versions")]) -> str:
+async def _version_id(version_id: Annotated[str, Path(description="as in GET /v1/users/{user_id}/versions")]) -> str:
     if not _ID.fullmatch(version_id):
         raise VersionNotFoundError("That is no version id. GET /v1/users/{user_id}/versions lists them.")
     return version_id
 
 
-def _key_id(key_id: Annotated[str, Path(description="as in GET /v1/keys")]) -> str:
+async def _key_id(key_id: Annotated[str, Path(description="as in GET /v1/keys")]) -> str:
     if not _ID.fullmatch(key_id):
         raise KeyNotFoundError("That is no key id. GET /v1/keys lists them.")
     return key_id

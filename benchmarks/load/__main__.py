@@ -1,7 +1,8 @@
 """`python -m benchmarks.load`: what the service holds under load, written to benchmarks/results/load.json.
 
-A thousand users for ten minutes (QUICK=1: two) beside a worker that trains, then ten thousand queued jobs in a service of
-their own. Everything runs on this machine, those who ask too. PARTS= names some of crowd and queue; USERS= another number.
+A thousand users for ten minutes (QUICK=1: two) beside a worker that trains, then ten thousand queued jobs in a service
+of their own. Everything runs on this machine, those who ask too. PARTS= names some of crowd and queue, USERS= another
+number, SECONDS= another time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit
 from benchmarks import bounds
 from benchmarks.bounds import Bounded, at_most
 from benchmarks.load.queue_length import queue_rows
-from benchmarks.load.service import KEY, Running, populate, running
+from benchmarks.load.service import Running, populate, running
 from benchmarks.load.watching import Held, Watch, look, slope_per_minute
 from benchmarks.rounds import quick
 from benchmarks.serve.answers import percentile
@@ -91,7 +92,7 @@ def _crowd(service: Running, people: list[tuple[str, str]], seconds: int, users:
                 **os.environ,
                 "CROWD_OUT": str(out),
                 "CROWD_JOBS": str(jobs),
-                "CROWD_KEY": KEY,
+                "CROWD_KEY": service.key,
                 "CROWD_ADDRESS": urlsplit(service.url).netloc,
             },
             stdout=subprocess.DEVNULL,

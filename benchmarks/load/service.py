@@ -27,7 +27,7 @@ from engine.base import Base, load_base
 from engine.history import Sample
 from tests.support.servers import PostgresServer
 
-TENANT, KEY = "default", "load"
+TENANT = "default"
 SAMPLES = 30
 VERSIONS = 64
 """Users who have an active version: twice as many as the bank has places."""
@@ -40,6 +40,7 @@ class Running:
 
     settings: Settings
     url: str
+    key: str
     database: Database
     postgres: PostgresServer
 
@@ -79,12 +80,11 @@ def running() -> Iterator[Running]:
                 data_dir=Path(folder),
                 database_url=postgres.url(DATABASE),
                 port=0,
-                api_keys={KEY: TENANT},
                 log_level="warning",
             )
             with EmbeddedService(settings, print) as service:
                 database = Database(service.settings.resolved_database_url)
-                yield Running(service.settings, service.url, database, postgres)
+                yield Running(service.settings, service.url, service.api_key, database, postgres)
                 database.dispose()
         finally:
             postgres.stop()
