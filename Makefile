@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow check docs-settings bench-serve bench-search bench-store bench-kernels bench-tables evaluate eval-tables clean
+.PHONY: help setup demo up test test-slow check docs-settings fuzz load bench-serve bench-search bench-store bench-kernels bench-tables evaluate eval-tables clean
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -47,6 +47,14 @@ check: setup ## Check format, lint, types, import rules and paths
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/machine_paths.py
+
+fuzz: setup ## Try bad input of all kinds, FUZZ (10) times as much as `make test` does
+	FUZZ=$(or $(FUZZ),10) $(PYTEST) tests/app/test_bad_requests.py tests/app/importers/test_mutations.py \
+		tests/app/repositories/test_any_order.py tests/adapters_store/test_any_order.py \
+		tests/adapters_store/test_mutations.py tests/engine/test_nasty_texts.py
+
+load: setup ## A thousand users for ten minutes, then ten thousand queued jobs (QUICK=1: two minutes)
+	$(BIN)/python -m benchmarks.load
 
 docs-settings: setup ## Write the README's table of settings anew
 	$(BIN)/python scripts/settings_table.py

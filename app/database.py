@@ -68,7 +68,7 @@ class Database:
             self._engine = _make_engine(url, WRITERS)
             self._reading = self._engine
             if self.url.get_backend_name() != "sqlite":
-                # Each query for itself, as PostgreSQL reads anyway: a transaction's begin and end are two journeys more.
+                # Each query for itself, as PostgreSQL reads anyway: to begin and to end are two journeys more.
                 self._reading = _make_engine(url, READERS, read_only=True)
                 self._reading = self._reading.execution_options(isolation_level="AUTOCOMMIT")
         except (sa.ArgumentError, ImportError) as error:

@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
+
+from app.answers.memory import USERS_KEPT
 from benchmarks import bounds
 from benchmarks.bounds import Bounded, at_most
 from benchmarks.load.queue_length import queue_rows
-from benchmarks.load.service import Running, populate, running
+from benchmarks.load.service import VERSIONS, Running, populate, running
 from benchmarks.load.watching import Held, Watch, look, slope_per_minute
 from benchmarks.rounds import quick
 from benchmarks.serve.answers import percentile
@@ -59,7 +62,8 @@ def main() -> None:
 def crowd_rows(service: Running) -> list[Bounded]:
     """The rows of many users at once."""
     people = populate(service, USERS)
-    _crowd(service, people, 20, max(1, USERS // 4))
+    _fill_caches(service, [user_id for user_id, _ in people])
+    _crowd(service, people, 30, USERS)
     time.sleep(REST_SECONDS)
     before = look(service)
     with Watch(service) as watch:
@@ -67,6 +71,14 @@ def crowd_rows(service: Running) -> list[Bounded]:
     time.sleep(REST_SECONDS)
     after = look(service)
     return [*_answered(found), *_flat(watch.seen), *_left(before, after)]
+
+
+def _fill_caches(service: Running, user_ids: list[str]) -> None:
+    """Ask for as many users as the bank and the memory's retrievers have places, so that these do not grow later."""
+    with httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {service.key}"}, timeout=120) as http:
+        for user_id in user_ids[: VERSIONS + USERS_KEPT]:
+            body = {"query": "What should I do this morning?", "max_new_tokens": 1}
+            http.post(f"/v1/users/{user_id}/responses", json=body).raise_for_status()
 
 
 def _crowd(service: Running, people: list[tuple[str, str]], seconds: int, users: int) -> dict[str, Any]:

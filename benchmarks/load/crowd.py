@@ -52,7 +52,7 @@ def _written(**_: Any) -> None:
 class User(FastHttpUser):
     """One of them, with a history and a job of its own. The weights are out of forty."""
 
-    wait_time = between(5, 15)
+    wait_time = between(20, 40)  # seconds, as of somebody who reads what came
     network_timeout = connection_timeout = 120.0
 
     def on_start(self) -> None:

@@ -11,7 +11,7 @@ import httpx
 from app.repositories import steps
 from app.repositories.clock import database_now
 from benchmarks.bounds import Bounded, at_most
-from benchmarks.load.service import SAMPLES, Running, add_queued_job
+from benchmarks.load.service import SAMPLES, Running, add_queued_jobs
 
 LENGTHS = (0, 1_000, 10_000)
 REPEATS = 30
@@ -26,8 +26,7 @@ def queue_rows(service: Running) -> list[Bounded]:
     there = 0
     with httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {service.key}"}, timeout=60) as http:
         for length in LENGTHS:
-            for number in range(there, length):
-                add_queued_job(service, f"queued-{number}")
+            add_queued_jobs(service, [f"queued-{number}" for number in range(there, length)])
             there = length
             for what, act in _operations(service, http, length).items():
                 act(-1)

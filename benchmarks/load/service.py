@@ -6,7 +6,7 @@ Must not know who asks it.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +28,12 @@ from engine.history import Sample
 from tests.support.servers import PostgresServer
 
 TENANT = "default"
-SAMPLES = 30
+SAMPLES = 20
 VERSIONS = 64
 """Users who have an active version: twice as many as the bank has places."""
 DATABASE = "load"
+_AT_ONCE = 100
+"""Users made in one transaction."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,8 @@ def running() -> Iterator[Running]:
 
 def populate(service: Running, count: int) -> list[tuple[str, str]]:
     """So many users with a history and a job that waits, the first of them with a version: user ids and job ids."""
-    made = []
-    for number in range(count):
-        user_id = f"user-{number}"
-        made.append((user_id, add_queued_job(service, user_id)))
+    user_ids = [f"user-{number}" for number in range(count)]
+    made = list(zip(user_ids, add_queued_jobs(service, user_ids), strict=True))
     base = load_base(service.settings.base_model, device="cpu", threads=1)
     store = AdapterStore.open(service.settings.resolved_store_url)
     for number in range(min(VERSIONS, count)):
@@ -103,14 +103,17 @@ def populate(service: Running, count: int) -> list[tuple[str, str]]:
     return made
 
 
-def add_queued_job(service: Running, user_id: str) -> str:
-    """A new user with a history and a job of the smallest kind; its id."""
-    given = [Sample(f"What about {user_id} {i}?", f"It is well, thank you {i}.") for i in range(SAMPLES)]
-    options = JobOptions(trials=2, epochs=1).resolve(service.settings)
-    with service.database.write() as session:
-        users.ensure_user(session, TENANT, user_id, "Likes tea.")
-        history.add_samples(session, TENANT, user_id, given, SAMPLES)
-        return jobs.create_job(session, TENANT, user_id, options).id
+def add_queued_jobs(service: Running, user_ids: Sequence[str]) -> list[str]:
+    """A history for each of these new users, and a job of the smallest kind; the jobs' ids."""
+    options, made = JobOptions(trials=2, epochs=1).resolve(service.settings), []
+    for first in range(0, len(user_ids), _AT_ONCE):
+        with service.database.write() as session:
+            for user_id in user_ids[first : first + _AT_ONCE]:
+                given = [Sample(f"What about {user_id} {i}?", f"It is well, thank you {i}.") for i in range(SAMPLES)]
+                users.ensure_user(session, TENANT, user_id, "Likes tea.")
+                history.add_samples(session, TENANT, user_id, given, SAMPLES)
+                made.append(jobs.create_job(session, TENANT, user_id, options).id)
+    return made
 
 
 def _publish(database: Database, store: AdapterStore, base: Base, user_id: str, seed: int) -> None:
