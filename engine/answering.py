@@ -19,9 +19,12 @@ from engine.bank import StackBank
 from engine.base import Base
 from engine.decoding import DecodingBatch, FinishReason, Row, Sampling
 from engine.errors import EngineError, PromptTooLongError, QueueFullError
+from engine.lanes import return_freed_memory
 from engine.prompts import Message
 from engine.stack import Stack
 
+TRIM_SECONDS = 10.0
+"""Pause between two returns of freed memory to the system, which take some milliseconds each."""
 MOST_LANES = 4
 """Threads that decode on a CPU: Python runs one at a time between torch's operations, so more would wait for it."""
 
@@ -262,6 +265,7 @@ class _Lane:
         self._threads = threads
         self._batch = DecodingBatch(base)
         self.running: dict[int, Answer] = {}
+        self._trimmed = monotonic()
         self.thread = Thread(target=self._run, name=f"answering-{number}", daemon=True)
 
     def _run(self) -> None:
@@ -272,12 +276,19 @@ class _Lane:
                 self._batch.step()
                 self._batch.admit([answer._row for answer in joining])
                 self._publish()
+                self._trim_when_idle()
             except Exception as error:
                 self._batch = DecodingBatch(self._base)
                 self._fail(error)
         closed = EngineError("the answering engine was shut down.")
         self._fail(closed)
         self._engine._fail_waiting(closed)
+
+    def _trim_when_idle(self) -> None:
+        """Prompts of all lengths leave pieces that the next do not fit into; nobody waits for a lane without rows."""
+        if not self._batch.rows and monotonic() - self._trimmed > TRIM_SECONDS:
+            self._trimmed = monotonic()
+            return_freed_memory()
 
     def _publish(self) -> None:
         for row in self._batch.rows:

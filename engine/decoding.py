@@ -7,7 +7,7 @@ users.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal
@@ -24,6 +24,9 @@ from engine.stack import Stack
 
 GREEDY_BELOW = 1e-5
 """Temperatures under this are greedy: divided by less, logits overflow in float32."""
+PROMPT_TOKENS = 4096
+"""Most tokens of prompts that are read in one forward, whatever the number of rows: what it needs for a moment grows
+with them, and memory that once was needed is hard to give back."""
 FEW_ROWS = 2
 """Rows a stack up to which they are taken one by one; more of the same are worth a product of matrices."""
 
@@ -94,8 +97,10 @@ class DecodingBatch:
     @torch.inference_mode()
     def admit(self, rows: Sequence[Row]) -> None:
         """Read the prompts of `rows`, give each its first token, and let them join."""
-        if not rows:
-            return
+        for some in _readable_at_once(rows):
+            self._admit(some)
+
+    def _admit(self, rows: Sequence[Row]) -> None:
         ids = torch.tensor([token for row in rows for token in row.prompt], device=self._base.device)
         lengths = [len(row.prompt) for row in rows]
         route = _route(rows, lengths)
@@ -163,6 +168,18 @@ def generate(
         else:
             batch.step()
         batch.release_finished()
+
+
+def _readable_at_once(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """The rows in their order, as many together as `PROMPT_TOKENS` allow, at least one."""
+    some: list[Row] = []
+    for row in rows:
+        if some and sum(len(r.prompt) for r in some) + len(row.prompt) > PROMPT_TOKENS:
+            yield some
+            some = []
+        some.append(row)
+    if some:
+        yield some
 
 
 def _say(base: Base, rows: Sequence[Row], hidden: Tensor) -> None:

@@ -52,13 +52,13 @@ def spread(
             results = [result for done in lanes.map(lane, items) for result in done]
     finally:
         torch.set_num_threads(threads)
-        _return_freed_memory()
+        return_freed_memory()
     if failures:
         raise failures[0]
     return results
 
 
-def _return_freed_memory() -> None:
+def return_freed_memory() -> None:
     """Hand what the lanes freed back to the system: glibc keeps it, in pieces that the next shapes do not fit into."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none

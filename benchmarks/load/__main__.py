@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -63,7 +64,7 @@ def crowd_rows(service: Running) -> list[Bounded]:
     """The rows of many users at once."""
     people = populate(service, USERS)
     _fill_caches(service, [user_id for user_id, _ in people])
-    _crowd(service, people, 30, USERS)
+    _crowd(service, people, min(60, SECONDS // 4), USERS)
     time.sleep(REST_SECONDS)
     before = look(service)
     with Watch(service) as watch:
@@ -74,11 +75,19 @@ def crowd_rows(service: Running) -> list[Bounded]:
 
 
 def _fill_caches(service: Running, user_ids: list[str]) -> None:
-    """Ask for as many users as the bank and the memory's retrievers have places, so that these do not grow later."""
-    with httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {service.key}"}, timeout=120) as http:
-        for user_id in user_ids[: VERSIONS + USERS_KEPT]:
-            body = {"query": "What should I do this morning?", "max_new_tokens": 1}
-            http.post(f"/v1/users/{user_id}/responses", json=body).raise_for_status()
+    """Ask for as many users as the bank and the memory's retrievers have places, with long queries, many at once: what
+    grows with these grows once, and no further."""
+    at_once = 2 * service.settings.max_batch_rows
+    body = {"query": "What should I do this morning? " * 60, "max_new_tokens": 16}
+    with (
+        httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {service.key}"}, timeout=300) as http,
+        ThreadPoolExecutor(at_once) as threads,
+    ):
+        asked = threads.map(
+            lambda user_id: http.post(f"/v1/users/{user_id}/responses", json=body), user_ids[: VERSIONS + USERS_KEPT]
+        )
+        for answer in asked:
+            answer.raise_for_status()
 
 
 def _crowd(service: Running, people: list[tuple[str, str]], seconds: int, users: int) -> dict[str, Any]:

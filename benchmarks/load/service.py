@@ -47,14 +47,13 @@ class Running:
     postgres: PostgresServer
 
     def processes(self) -> dict[str, list[psutil.Process]]:
-        """The API's process, and the worker's: its main one and those of its pool."""
-        found: dict[str, list[psutil.Process]] = {"API": [], "worker": []}
-        for child in psutil.Process().children(recursive=True):
-            command = " ".join(child.cmdline())
-            if "app.main:create_app" in command:
-                found["API"].append(child)
-            elif "workers.celery_app" in command or "spawn_main" in command:
-                found["worker"].append(child)
+        """The API's process, and the worker's: its main one and all that it has started."""
+        names = {"app.main:create_app": "API", "workers.celery_app": "worker"}
+        found: dict[str, list[psutil.Process]] = {name: [] for name in names.values()}
+        for child in psutil.Process().children():
+            for part, name in names.items():
+                if part in child.cmdline():
+                    found[name] = [child, *child.children(recursive=True)]
         return found
 
     def connections(self) -> int:
