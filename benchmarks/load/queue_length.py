@@ -13,20 +13,24 @@ from app.repositories.clock import database_now
 from benchmarks.bounds import Bounded, at_most
 from benchmarks.load.service import SAMPLES, Running, add_queued_jobs
 
-LENGTHS = (0, 1_000, 10_000)
+LENGTHS = (50, 1_000, 10_000)
+"""The first fills a page of a list and gives the worker enough to do, so that only the queue's length differs."""
 REPEATS = 30
 FLAT = 2.0
-"""Most that ten thousand jobs may make of the time with none: what only grows with the logarithm stays below."""
+"""Most that ten thousand jobs may make of the time with fifty: what only grows with the logarithm stays below."""
 _AT_ONCE = 100
 
 
 def queue_rows(service: Running) -> list[Bounded]:
-    """The rows: times with the longest queue over those with none, and the longest themselves."""
+    """The rows: times with the longest queue over those with the shortest, and the former themselves."""
     took: dict[str, list[float]] = {}
     there = 0
     with httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {service.key}"}, timeout=60) as http:
         for length in LENGTHS:
-            add_queued_jobs(service, [f"queued-{number}" for number in range(there, length)])
+            # The worker comes no further than the first of them.
+            add_queued_jobs(
+                service, [f"queued-{number}" for number in range(there, length)], SAMPLES if there == 0 else 0
+            )
             there = length
             for what, act in _operations(service, http, length).items():
                 act(-1)
@@ -34,7 +38,9 @@ def queue_rows(service: Running) -> list[Bounded]:
                 print(f"{length} jobs queued: {what} {took[what][-1]:.1f} ms", flush=True)
     rows = []
     for what, times in took.items():
-        rows.append(at_most(f"{what}, {LENGTHS[-1]:,} jobs queued over none", times[-1] / times[0], "times", FLAT))
+        rows.append(
+            at_most(f"{what}, {LENGTHS[-1]:,} jobs queued over {LENGTHS[0]}", times[-1] / times[0], "times", FLAT)
+        )
         rows.append(at_most(f"{what}, {LENGTHS[-1]:,} jobs queued", times[-1], "ms", 50.0))
     return rows
 

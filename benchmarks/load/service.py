@@ -102,15 +102,16 @@ def populate(service: Running, count: int) -> list[tuple[str, str]]:
     return made
 
 
-def add_queued_jobs(service: Running, user_ids: Sequence[str]) -> list[str]:
-    """A history for each of these new users, and a job of the smallest kind; the jobs' ids."""
+def add_queued_jobs(service: Running, user_ids: Sequence[str], samples: int = SAMPLES) -> list[str]:
+    """A history of so many samples for each of these new users, and a job of the smallest kind; the jobs' ids."""
     options, made = JobOptions(trials=2, epochs=1).resolve(service.settings), []
     for first in range(0, len(user_ids), _AT_ONCE):
         with service.database.write() as session:
             for user_id in user_ids[first : first + _AT_ONCE]:
-                given = [Sample(f"What about {user_id} {i}?", f"It is well, thank you {i}.") for i in range(SAMPLES)]
+                given = [Sample(f"What about {user_id} {i}?", f"It is well, thank you {i}.") for i in range(samples)]
                 users.ensure_user(session, TENANT, user_id, "Likes tea.")
-                history.add_samples(session, TENANT, user_id, given, SAMPLES)
+                if given:
+                    history.add_samples(session, TENANT, user_id, given, SAMPLES)
                 made.append(jobs.create_job(session, TENANT, user_id, options).id)
     return made
 
