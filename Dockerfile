@@ -30,4 +30,4 @@ USER milp
 VOLUME /data
 EXPOSE 8321
 
-CMD ["uvicorn", "--factory", "app.main:create_app", "--host", "0.0.0.0", "--port", "8321", "--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "10"]
+CMD ["uvicorn", "--factory", "app.main:create_app", "--host", "0.0.0.0", "--port", "8321", "--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "10", "--timeout-keep-alive", "75"]

@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow test-faults check docs-settings bench-serve bench-search bench-store bench-kernels bench-tables evaluate eval-tables audit sbom clean
+.PHONY: help setup demo up test test-slow test-faults check docs-settings fuzz load bench-serve bench-search bench-store bench-kernels bench-tables evaluate eval-tables audit sbom clean
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -62,6 +62,13 @@ $(TOOLS)/.installed: requirements-tools.lock
 	"$(PYTHON)" -m venv $(TOOLS)
 	$(TOOLS)/bin/python -m pip install --no-deps -r requirements-tools.lock
 	@touch $@
+fuzz: setup ## Try bad input of all kinds, FUZZ (10) times as much as `make test` does
+	FUZZ=$(or $(FUZZ),10) $(PYTEST) tests/app/test_bad_requests.py tests/app/importers/test_mutations.py \
+		tests/app/repositories/test_any_order.py tests/adapters_store/test_any_order.py \
+		tests/adapters_store/test_mutations.py tests/engine/test_nasty_texts.py
+
+load: setup ## A thousand users for ten minutes, then ten thousand queued jobs (QUICK=1: two minutes)
+	$(BIN)/python -m benchmarks.load
 
 docs-settings: setup ## Write the README's table of settings anew
 	$(BIN)/python scripts/settings_table.py

@@ -21,6 +21,7 @@ from engine.configuration import Configuration
 from engine.errors import StackMismatchError
 from engine.stack import Stack
 
+_PRECISIONS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _KEY = re.compile(r"base_model\.model\.(?P<name>.+)\.lora_(?P<side>[AB])\.weight")
 
 
@@ -37,7 +38,7 @@ def weights_from_bytes(data: bytes, configuration: Configuration) -> Stack:
 
     Raises:
         AdapterCorruptError: these bytes are no safetensors file.
-        StackMismatchError: a tensor that is no A or B of a projection.
+        StackMismatchError: a tensor that is no A or B of a projection, or of another kind of numbers.
     """
     try:
         tensors = parse_tensors(data)
@@ -50,6 +51,8 @@ def weights_from_bytes(data: bytes, configuration: Configuration) -> Stack:
             raise StackMismatchError(
                 f"the tensor {key!r} belongs to no LoRA of a projection. Only stacks that this store published load."
             )
+        if tensor.dtype not in _PRECISIONS:
+            raise StackMismatchError(f"the tensor {key!r} holds {tensor.dtype}. Only stacks of plain floats load.")
         halves[match["side"]][match["name"]] = tensor
     return Stack(configuration, halves["A"], halves["B"])
 

@@ -89,7 +89,7 @@ def read_record(data: bytes) -> dict[str, Any]:
     """
     try:
         body = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AdapterCorruptError(f"stack.json is not JSON ({error}).") from error
     if not isinstance(body, dict) or not isinstance(seal := body.pop("seal", None), str):
         raise AdapterCorruptError("stack.json is no record of a stack.")

@@ -117,12 +117,12 @@ class AdapterStore:
         found, files = self._verified_version(path)
         with _explained(path):
             version_id, name, digest = found["id"], found["base"]["name"], found["base"]["digest"]
-        if digest != base.digest:
-            raise StackMismatchError(
-                f"version {version_id} was trained on the base {name!r} ({digest[:12]}), "
-                f"and this service runs another one ({base.digest[:12]}): set MILP_BASE_MODEL back to it, or "
-                "personalise this user again."
-            )
+            if digest != base.digest:
+                raise StackMismatchError(
+                    f"version {version_id} was trained on the base {name!r} ({digest[:12]}), "
+                    f"and this service runs another one ({base.digest[:12]}): set MILP_BASE_MODEL back to it, or "
+                    "personalise this user again."
+                )
         return _stack_from(found, files, base, path)
 
     def metadata(self, path: str) -> dict[str, Any]:

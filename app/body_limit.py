@@ -10,6 +10,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import BodyTooLargeError
 
+_DIGITS = 20
+"""Of an announced length, more than any has: Python reads no number of thousands of digits."""
+
 
 class BodyLimit:
     """ASGI middleware: whoever reads a body of more than `max_bytes` gets a BodyTooLargeError instead."""
@@ -23,7 +26,7 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         length = Headers(scope=scope).get("content-length", "")
-        announced = int(length) if length.isdecimal() else 0
+        announced = int(length[:_DIGITS]) if length.isdecimal() else 0
         seen = 0
         too_large = BodyTooLargeError(
             f"At most {self._max_bytes} bytes are taken at once (MILP_MAX_BODY_BYTES). Send the history in parts."

@@ -5,6 +5,7 @@ SQLite (one file, WAL) and PostgreSQL behave alike behind this class. Knows no t
 
 from __future__ import annotations
 
+import select
 import sqlite3
 import threading
 import time
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import alembic.command
+import psycopg
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, event, make_url, text
 from sqlalchemy import exc as sa
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session, create_engine
 
 import migrations
@@ -26,9 +29,15 @@ BUSY_SECONDS = 30
 """How long a writer of SQLite waits for the one before it."""
 CONNECT_SECONDS = 10
 """How long to wait for PostgreSQL to take a connection."""
+WRITERS, READERS = 5, 10
+"""Connections of a process to PostgreSQL. They are kept: opening one takes longer than most requests."""
+FRESH_SECONDS = 1.0
+"""A connection that was used so shortly ago, and on which nothing came since, is not asked whether it still lives: that
+costs as much as a query."""
 _UPGRADE_LOCK = 0x6D696C70
 """Key of the PostgreSQL advisory lock that lets one process upgrade at a time ("milp" in ASCII)."""
 _BEGIN = "milp_begin"
+_USED = "milp_used"
 _one_upgrade = threading.Lock()
 
 _SQLITE_AWAY = {
@@ -56,7 +65,12 @@ class Database:
     def __init__(self, url: str) -> None:
         try:
             self.url = make_url(url)
-            self._engine = _make_engine(url)
+            self._engine = _make_engine(url, WRITERS)
+            self._reading = self._engine
+            if self.url.get_backend_name() != "sqlite":
+                # Each query for itself, as PostgreSQL reads anyway: to begin and to end are two journeys more.
+                self._reading = _make_engine(url, READERS, read_only=True)
+                self._reading = self._reading.execution_options(isolation_level="AUTOCOMMIT")
         except (sa.ArgumentError, ImportError) as error:
             raise DatabaseAwayError(
                 f"The database URL cannot be used ({error}). "
@@ -84,12 +98,12 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session to look things up in; whatever is changed in it is dropped.
+        """A session to look things up in; whatever is changed in it is dropped (SQLite) or refused (PostgreSQL).
 
         Raises:
             DatabaseAwayError: the database cannot be reached.
         """
-        with self._translated(), Session(self._engine, expire_on_commit=False) as session:
+        with self._translated(), Session(self._reading, expire_on_commit=False) as session:
             yield session
 
     def upgrade(self) -> None:
@@ -159,6 +173,7 @@ class Database:
     def dispose(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+        self._reading.dispose()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -203,16 +218,48 @@ def migration_config(connection: Connection) -> Config:
     return config
 
 
-def _make_engine(url: str) -> Engine:
+def _make_engine(url: str, connections: int, *, read_only: bool = False) -> Engine:
     # Parameters stay hidden: they are people's texts, and an error's message goes to the log.
     if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(
-            url, pool_pre_ping=True, hide_parameters=True, connect_args={"connect_timeout": CONNECT_SECONDS}
+        arguments: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS}
+        if read_only:
+            arguments["options"] = f"{make_url(url).query.get('options', '')} -c default_transaction_read_only=on"
+        engine = create_engine(
+            url,
+            pool_size=connections,
+            max_overflow=0,
+            pool_use_lifo=True,
+            hide_parameters=True,
+            connect_args=arguments,
         )
+        event.listen(engine, "checkin", _note_use)
+        event.listen(engine, "checkout", _ask_whether_it_lives)
+        return engine
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _note_use(_connection: Any, record: ConnectionPoolEntry) -> None:
+    record.info[_USED] = time.monotonic()
+
+
+def _ask_whether_it_lives(connection: psycopg.Connection, record: ConnectionPoolEntry, _fairy: Any) -> None:
+    """Raises: DisconnectionError, for which the pool opens another."""
+    used = record.info.get(_USED)
+    if used is None:
+        return  # it was opened just now
+    said = select.poll()
+    said.register(connection.fileno(), select.POLLIN)
+    # What the server says unasked is that it closes.
+    if time.monotonic() - used < FRESH_SECONDS and not said.poll(0):
+        return
+    try:
+        connection.execute("")
+        connection.rollback()
+    except psycopg.Error as error:
+        raise sa.DisconnectionError from error
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

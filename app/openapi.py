@@ -37,6 +37,13 @@ def only_problems(*kinds: type[ServiceError]) -> dict[int | str, dict[str, Any]]
     return {status: _described(found) for status, found in sorted(by_status.items())}
 
 
+def event_stream(description: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may answer with server-sent events, beside what else its 200 may be."""
+    texts = ("event", "id", "data")
+    event = {"type": "object", "properties": {name: {"type": "string"} for name in texts}, "required": ["data"]}
+    return {200: {"description": description, "content": {"text/event-stream": {"itemSchema": event}}}}
+
+
 def install_openapi(app: FastAPI, *extra: type[BaseModel]) -> None:
     """Give `app` a document in which `Problem` and the `extra` bodies are components, and FastAPI's own error bodies
     do not appear."""

@@ -40,8 +40,8 @@ class Services:
     """Threads that wait for answers. Apart from those of the other routes, which a full queue must not block."""
 
 
-def services(request: Request) -> Services:
-    """The process's services (a dependency)."""
+async def services(request: Request) -> Services:
+    """The process's services (a dependency; a coroutine, for FastAPI takes a thread for every plain function)."""
     found: Services = request.state.services
     return found
 

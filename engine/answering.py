@@ -10,7 +10,7 @@ import queue
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from threading import Condition, Thread
+from threading import Condition, Event, Thread
 from time import monotonic
 
 import torch
@@ -20,10 +20,13 @@ from engine.bank import StackBank
 from engine.base import Base
 from engine.decoding import DecodingBatch, FinishReason, Row, Sampling
 from engine.errors import EngineError, PromptTooLongError, QueueFullError
+from engine.lanes import return_freed_memory
 from engine.prompts import Message
 from engine.stack import Stack
 from engine.timeline import Timeline
 
+TRIM_SECONDS = 10.0
+"""Pause between two returns of freed memory to the system, which take some milliseconds each."""
 MOST_LANES = 4
 """Threads that decode on a CPU: Python runs one at a time between torch's operations, so more would wait for it."""
 
@@ -40,6 +43,7 @@ class Answer:
         self._owner = owner
         self._on_cancel = on_cancel
         self._pieces: queue.SimpleQueue[str | BaseException | None] = queue.SimpleQueue()
+        self._complete = Event()
         self._sent = 0
         self._submitted = monotonic()
         self.prompt_tokens = len(row.prompt)
@@ -62,6 +66,8 @@ class Answer:
 
     def text(self) -> str:
         """The whole answer, once it is complete."""
+        # Not piece by piece: with every token a thread would wake that the decoding ones then wait for.
+        self._complete.wait()
         return "".join(self)
 
     def cancel(self) -> None:
@@ -90,10 +96,12 @@ class Answer:
             self._pieces.put(piece)
         if done:
             self._pieces.put(None)
+            self._complete.set()
 
     def _fail(self, error: BaseException) -> None:
         self._row.finish_reason = "cancelled"
         self._pieces.put(error)
+        self._complete.set()
 
 
 class AnsweringEngine:
@@ -266,6 +274,7 @@ class _Lane:
         self._threads = threads
         self._batch = DecodingBatch(base)
         self.running: dict[int, Answer] = {}
+        self._trimmed = monotonic()
         self.thread = Thread(target=self._run, name=f"answering-{number}", daemon=True)
 
     def _run(self) -> None:
@@ -278,12 +287,19 @@ class _Lane:
                 for answer in joining:
                     answer.timeline.first_token = time.time()
                 self._publish()
+                self._trim_when_idle()
             except Exception as error:
                 self._batch = DecodingBatch(self._base)
                 self._fail(error)
         closed = EngineError("the answering engine was shut down.")
         self._fail(closed)
         self._engine._fail_waiting(closed)
+
+    def _trim_when_idle(self) -> None:
+        """Prompts of all lengths leave pieces that the next do not fit into; nobody waits for a lane without rows."""
+        if not self._batch.rows and monotonic() - self._trimmed > TRIM_SECONDS:
+            self._trimmed = monotonic()
+            return_freed_memory()
 
     def _publish(self) -> None:
         for row in self._batch.rows:

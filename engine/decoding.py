@@ -7,7 +7,7 @@ users.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Literal
@@ -22,6 +22,11 @@ from engine.key_values import KeyValues
 from engine.row_route import RowRoute, has_kernel, takes
 from engine.stack import Stack
 
+GREEDY_BELOW = 1e-5
+"""Temperatures under this are greedy: divided by less, logits overflow in float32."""
+PROMPT_TOKENS = 4096
+"""Most tokens of prompts that are read in one forward, whatever the number of rows: what it needs for a moment grows
+with them, and memory that once was needed is hard to give back."""
 FEW_ROWS = 2
 """Rows a stack up to which they are taken one by one; more of the same are worth a product of matrices."""
 
@@ -55,9 +60,13 @@ class Row:
     finish_reason: FinishReason | None = None
     _generator: torch.Generator | None = None
 
+    @property
+    def is_greedy(self) -> bool:
+        return self.sampling.temperature < GREEDY_BELOW
+
     def choose(self, logits: Tensor) -> int:
         """The next token from its logits (vocabulary)."""
-        if self.sampling.temperature <= 0:
+        if self.is_greedy:
             return int(logits.argmax())
         if self._generator is None:
             self._generator = torch.Generator()
@@ -65,9 +74,13 @@ class Row:
                 self.sampling.seed
             ) if self.sampling.seed is not None else self._generator.seed()
         probabilities = torch.softmax(logits.cpu() / self.sampling.temperature, dim=-1)
+        if not probabilities.isfinite().all():
+            # A stack whose numbers overflow; the answers beside this one must not fail for it.
+            return int(logits.argmax())
         ordered, ids = probabilities.sort(descending=True)
-        # Keep the fewest most likely tokens whose mass reaches top_p (nucleus sampling, Holtzman et al. 2020).
-        ordered[ordered.cumsum(0) - ordered >= self.sampling.top_p] = 0
+        # Keep the fewest most likely tokens whose mass reaches top_p (nucleus sampling, Holtzman et al. 2020), at least
+        # one: a top_p that float32 has no number for is 0 there.
+        ordered[1:][(ordered.cumsum(0) - ordered)[1:] >= self.sampling.top_p] = 0
         return int(ids[torch.multinomial(ordered, 1, generator=self._generator)])
 
 
@@ -84,8 +97,10 @@ class DecodingBatch:
     @torch.inference_mode()
     def admit(self, rows: Sequence[Row]) -> None:
         """Read the prompts of `rows`, give each its first token, and let them join."""
-        if not rows:
-            return
+        for some in _readable_at_once(rows):
+            self._admit(some)
+
+    def _admit(self, rows: Sequence[Row]) -> None:
         ids = torch.tensor([token for row in rows for token in row.prompt], device=self._base.device)
         lengths = [len(row.prompt) for row in rows]
         route = _route(rows, lengths)
@@ -155,12 +170,24 @@ def generate(
         batch.release_finished()
 
 
+def _readable_at_once(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """The rows in their order, as many together as `PROMPT_TOKENS` allow, at least one."""
+    some: list[Row] = []
+    for row in rows:
+        if some and sum(len(r.prompt) for r in some) + len(row.prompt) > PROMPT_TOKENS:
+            yield some
+            some = []
+        some.append(row)
+    if some:
+        yield some
+
+
 def _say(base: Base, rows: Sequence[Row], hidden: Tensor) -> None:
     """Choose each row's next token from its last hidden state (rows x hidden)."""
     logits = base.logits(hidden)
     greedy = logits.argmax(dim=-1).tolist()
     for i, row in enumerate(rows):
-        token = greedy[i] if row.sampling.temperature <= 0 else row.choose(logits[i])
+        token = greedy[i] if row.is_greedy else row.choose(logits[i])
         row.tokens.append(token)
         if token in base.end_ids:
             row.tokens.pop()

@@ -58,14 +58,14 @@ def spread(
         while left:
             lanes = min(lanes, len(left))
             short = _in_lanes(items, left, lanes, work, should_stop, done)
-            _return_freed_memory()
+            return_freed_memory()
             if lanes == 1:
                 done |= {i: too_large(items[i]) for i in short}
                 break
             left, lanes = short, lanes // 2
     finally:
         torch.set_num_threads(threads)
-        _return_freed_memory()
+        return_freed_memory()
     return [done[i] for i in range(len(items))]
 
 
@@ -124,7 +124,7 @@ def _in_lanes(
     return sorted(short)
 
 
-def _return_freed_memory() -> None:
+def return_freed_memory() -> None:
     """Hand what the lanes freed back to the system: glibc keeps it, in pieces that the next shapes do not fit into."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none

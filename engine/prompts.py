@@ -64,6 +64,8 @@ class PromptFormat:
         self._tokenizer = tokenizer
         # Whether special tokens are recognised is state of the tokenizer, and threads encode at the same time.
         self._lock = Lock()
+        self._markers = _markers(tokenizer)
+        self._longest_token = max(map(len, tokenizer.get_vocab()))
         self.end_id: int = tokenizer.eos_token_id
 
     def prompt_ids(self, messages: Sequence[Message], max_tokens: int | None = None, *, cut: bool = False) -> list[int]:
@@ -74,6 +76,8 @@ class PromptFormat:
         Raises:
             PromptTooLongError: over `max_tokens` and not to be cut.
         """
+        if max_tokens is not None and not cut:
+            self._refuse_hopeless(messages, max_tokens)
         parts = self._parts(messages)
         length = sum(len(ids) for _, ids in parts)
         if max_tokens is None or length <= max_tokens:
@@ -98,6 +102,15 @@ class PromptFormat:
         """Text of generated ids, special tokens left out."""
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
+
+    def _refuse_hopeless(self, messages: Sequence[Message], max_tokens: int) -> None:
+        """Raises PromptTooLongError for what cannot fit, whatever its tokens: encoding 10 MB keeps others waiting."""
+        length, most = sum(len(message.content) for message in messages), max_tokens * self._longest_token
+        if length > most:
+            raise PromptTooLongError(
+                f"the prompt has {length} characters, more than any {max_tokens} tokens, and {max_tokens} is the most: "
+                "shorten the query or send fewer turns."
+            )
 
     def _parts(self, messages: Sequence[Message]) -> list[tuple[bool, list[int]]]:
         """(is it a user's text, ids) in order; texts and markers encoded apart."""
@@ -137,13 +150,43 @@ class PromptFormat:
         return parts
 
     def _encode_text(self, text: str) -> list[int]:
-        return self._encode(text, split_special_tokens=True)
+        ids: list[int] = self._encode(text, split_special_tokens=True)["input_ids"]
+        return ids if self._markers.isdisjoint(ids) else self._without_markers(text)
+
+    def _without_markers(self, text: str) -> list[int]:
+        """Ids of a text in which the tokenizer sees markers all the same: these are spelled out by characters.
+
+        It sees those that it does not call special (Qwen3's `<think>`), and those that its model knows as words.
+        """
+        if not self._tokenizer.is_fast:
+            return self._spelled(text)  # it cannot say where a token stands
+        encoded = self._encode(text, split_special_tokens=True, return_offsets_mapping=True)
+        ids: list[int] = []
+        for token, (begin, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            ids += self._spelled(text[begin:end]) if token in self._markers else [token]
+        return ids
+
+    def _spelled(self, text: str) -> list[int]:
+        each = (self._encode(character, split_special_tokens=True)["input_ids"] for character in text)
+        return [i for ids in each for i in ids if i not in self._markers]
 
     def _encode_markers(self, text: str) -> list[int]:
-        return self._encode(text, split_special_tokens=False) if text else []
-
-    def _encode(self, text: str, *, split_special_tokens: bool) -> list[int]:
-        with self._lock:
-            encoded = self._tokenizer(text, add_special_tokens=False, split_special_tokens=split_special_tokens)
-        ids: list[int] = encoded["input_ids"]
+        ids: list[int] = self._encode(text, split_special_tokens=False)["input_ids"] if text else []
         return ids
+
+    def _encode(self, text: str, **how: bool) -> Any:
+        with self._lock:
+            return self._tokenizer(text, add_special_tokens=False, **how)
+
+
+def _markers(tokenizer: Any) -> frozenset[int]:
+    """Ids that no text may become: the tokenizer's special tokens, and those added ones that its template writes."""
+    template = tokenizer.chat_template or ""
+    added = {
+        i
+        for i, token in tokenizer.added_tokens_decoder.items()
+        if token.special or (token.content.strip() and token.content in str(template))
+    }
+    ids = {*added, *tokenizer.all_special_ids}
+    # What has no token of its own is no marker, unless one id is both, as in GPT-2.
+    return frozenset(ids - ({tokenizer.unk_token_id} - {tokenizer.eos_token_id}))

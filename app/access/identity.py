@@ -15,7 +15,6 @@ from app.access.key_text import SCOPES, Scope
 from app.database import Database
 from app.errors import UnauthorizedError
 from app.repositories import api_keys
-from app.repositories.clock import database_now
 from app.settings import Settings
 from app.tables import ApiKey
 
@@ -67,9 +66,8 @@ def identify(settings: Settings, database: Database, given: bytes | None) -> Ide
         raise unknown_key()
     key_id, secret = parts
     with database.read() as session:
-        row = api_keys.find_key(session, key_id)
-        moment = database_now(session)
-    row = _in_force(row, secret, moment)
+        found_key = api_keys.find_key(session, key_id)
+    row, moment = _in_force(found_key, secret)
     used = row.last_used_at
     return Identity(
         tenant=row.tenant_id,
@@ -94,11 +92,12 @@ def _of_settings(settings: Settings, given: bytes) -> Identity | None:
     return found
 
 
-def _in_force(row: ApiKey | None, secret: str, moment: datetime) -> ApiKey:
+def _in_force(found: tuple[ApiKey, datetime] | None, secret: str) -> tuple[ApiKey, datetime]:
     """Raises: UnauthorizedError. Why it is refused is told to whoever holds the secret alone."""
+    row, moment = found or (None, None)
     current = key_text.is_secret_of(secret, row.secret_digest if row else None)
     before = key_text.is_secret_of(secret, row.previous_digest if row else None)
-    if row is None or not (current or before):
+    if row is None or moment is None or not (current or before):
         raise unknown_key()
     if row.revoked_at is not None:
         raise _refused("was revoked")
@@ -106,7 +105,7 @@ def _in_force(row: ApiKey | None, secret: str, moment: datetime) -> ApiKey:
         raise _refused("has expired")
     if not current and (row.previous_until is None or row.previous_until <= moment):
         raise _refused("was rotated and its time of grace is over")
-    return row
+    return row, moment
 
 
 def _limits(settings: Settings, row: ApiKey | None) -> Limits:

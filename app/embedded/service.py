@@ -35,6 +35,10 @@ _RECOVERY_SECONDS = 3.0
 """How long the API may say that something is wrong, and not only loading, before it is believed."""
 _BASE_IS_LOADING = "is being loaded"
 """In /readyz's words, what only needs waiting for."""
+_YIELDING = ("nice", "-n", "10")
+"""What trains for minutes gives way, on the same cores, to what somebody waits for."""
+_KEEP_ALIVE_SECONDS = "75"
+"""Longer than the 60 s for which proxies and clients keep a connection that is idle: none is closed as it is used."""
 _API_GRACE_SECONDS = 10.0
 _WORKER_GRACE_SECONDS = 12.0
 """Longer than the worker needs to give back its step. What is killed after that is taken up again by lease."""
@@ -133,7 +137,7 @@ class EmbeddedService:
         alone = ["--without-gossip", "--without-mingle"]
         child = Child(
             "worker",
-            [sys.executable, "-m", "celery", *celery, *alone],
+            [*_YIELDING, sys.executable, "-m", "celery", *celery, *alone],
             environment=environment,
             log=log,
             grace_seconds=_WORKER_GRACE_SECONDS,
@@ -145,6 +149,7 @@ class EmbeddedService:
         uvicorn = ["--factory", "app.main:create_app", "--host", self.settings.host, "--port", str(self.settings.port)]
         # Until the service has set up its own lines, uvicorn writes plain text: only what goes wrong.
         options = ["--log-level", "warning", "--no-access-log", "--timeout-graceful-shutdown", "5"]
+        options += ["--timeout-keep-alive", _KEEP_ALIVE_SECONDS]
         child = Child(
             "API",
             [sys.executable, "-m", "uvicorn", *uvicorn, *options],

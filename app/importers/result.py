@@ -114,7 +114,7 @@ class Collector:
         self, name: str, query: str, response: str, place: int, time: datetime | None = None, kind: str = "dialogue"
     ) -> None:
         """One pair of a user, unless it is empty, too long, unkeepable or known."""
-        if reason := self._wrong(query, response):
+        if reason := self._wrong(query, response, kind):
             self.drop(reason, place)
             return
         user = self._users.setdefault(name, _User())
@@ -153,12 +153,12 @@ class Collector:
         dropped = tuple(Dropped(reason, count, tuple(first)) for reason, (count, first) in self._dropped.items())
         return Imported(users, dropped, users_are, place)
 
-    def _wrong(self, query: str, response: str) -> str | None:
+    def _wrong(self, query: str, response: str, kind: str) -> str | None:
         if not query.strip() or not response.strip():
             return EMPTY
         if max(len(query), len(response)) > self._limits.sample_chars:
             return f"pair with a side over {self._limits.sample_chars} characters"
-        if "\0" in query + response or not _is_unicode(query + response):
+        if "\0" in query + response + kind or not _is_unicode(query + response + kind):
             return UNKEEPABLE
         return None
 

@@ -90,6 +90,9 @@ def _decoded(key: object, kind: type[Key]) -> Key:
         moment = datetime.fromisoformat(key)
         if moment.tzinfo is not None:
             return moment
-    elif type(key) is kind and isinstance(key, str | int) and (isinstance(key, str) or abs(key) < 2**63):
+    elif type(key) is int and kind is int and abs(key) < 2**63:
+        return key
+    elif isinstance(key, str) and kind is str and "\0" not in key:
+        key.encode()  # a ValueError for half a character: no database can be asked for it
         return key
     raise ValueError(f"{key!r} is no {kind.__name__}")

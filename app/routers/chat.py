@@ -20,7 +20,7 @@ from app import errors
 from app.answers.service import Decoding, Started
 from app.answers.waiting import pieces, whole_text
 from app.auth import Asker
-from app.openapi import problems
+from app.openapi import event_stream, problems
 from app.repositories import overview
 from app.routers import metered
 from app.routers.answer_stream import AnswerStream
@@ -39,7 +39,10 @@ _MODELS_LISTED = 1000
 
 
 @router.post(
-    "/v1/chat/completions", response_model=ChatOut, responses=problems(*ANSWER_PROBLEMS, errors.ModelNotFoundError)
+    "/v1/chat/completions",
+    response_model=ChatOut,
+    responses=problems(*ANSWER_PROBLEMS, errors.ModelNotFoundError)
+    | event_stream("the whole completion, or with `stream` chunks of it; data: JSON, at last [DONE]"),
 )
 async def complete(caller: Asker, services: ServicesDep, body: ChatIn, request: Request) -> Response:
     """The next turn of a conversation: by the user's active version, else with the memory prompt, else by the base."""

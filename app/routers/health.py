@@ -33,7 +33,13 @@ def readyz(services: ServicesDep) -> Ready:
     return Ready(parts=parts)
 
 
-@router.get("/metrics", response_class=Response)
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {"description": "Prometheus' text format", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    },
+)
 def metrics(services: ServicesDep) -> Response:
     """Prometheus figures of this process, and of the jobs in the database."""
     loaded = services.runtime.loaded

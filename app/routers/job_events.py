@@ -18,7 +18,7 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from app import errors
 from app.auth import Reader
-from app.openapi import problems
+from app.openapi import event_stream, problems
 from app.repositories import events, jobs
 from app.routers.parameters import JobIdDep
 from app.state import Services, ServicesDep
@@ -28,6 +28,8 @@ router = APIRouter(tags=["jobs"])
 
 LOOK_SECONDS = 0.5
 """Pause between two looks for new events; a trial takes seconds."""
+_LONGEST_PAUSE_SECONDS = 2.0
+"""Where nothing happens the pause grows to this: most streams are of jobs that wait."""
 KEEP_ALIVE_SECONDS = 15
 """Between two comments on a quiet stream; proxies cut connections that are silent for 30 to 60 seconds."""
 _AT_ONCE = 200
@@ -39,12 +41,7 @@ log = structlog.get_logger(__name__)
     "/v1/jobs/{job_id}/events",
     response_class=EventSourceResponse,
     responses=problems(errors.JobNotFoundError)
-    | {
-        200: {
-            "description": "event: status, trial, progress, report or error; id: cursor",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
-        }
-    },
+    | event_stream("event: status, trial, progress, report or error; data: JSON; id: cursor"),
 )
 def follow(
     job_id: JobIdDep,
@@ -60,6 +57,7 @@ def follow(
 
 
 async def _stream(services: Services, tenant: str, job_id: str, after: int) -> AsyncIterator[ServerSentEvent]:
+    pause = LOOK_SECONDS
     while True:
         try:
             found, ended = await to_thread.run_sync(_look, services, tenant, job_id, after)
@@ -73,8 +71,9 @@ async def _stream(services: Services, tenant: str, job_id: str, after: int) -> A
             yield ServerSentEvent(data, event=event.kind, id=str(after))
         if ended and len(found) < _AT_ONCE:
             return
+        pause = LOOK_SECONDS if found else min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
         if not found:
-            await anyio.sleep(LOOK_SECONDS)
+            await anyio.sleep(pause)
 
 
 def _look(services: Services, tenant: str, job_id: str, after: int) -> tuple[list[Event], bool]:
@@ -87,6 +86,7 @@ def _look(services: Services, tenant: str, job_id: str, after: int) -> tuple[lis
 def _event_id(text: str | None) -> int:
     if not text:
         return 0
-    if not (text.isascii() and text.isdigit() and int(text) < 2**63):
+    # Python reads no number of thousands of digits.
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) < 2**63):
         raise errors.InvalidInputError("Last-Event-ID: the id of an event of this stream, or nothing.")
     return int(text)

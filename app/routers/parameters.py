@@ -1,4 +1,7 @@
-"""Parameters that routes share, checked before anything is looked up: ids in paths, pages of lists."""
+"""Parameters that routes share, checked before anything is looked up: ids in paths, pages of lists.
+
+The checks are coroutines, though they wait for nothing: FastAPI takes a thread for every plain function.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ def checked_user_id(user_id: str) -> str:
 UserIdPath = Annotated[str, Path(json_schema_extra={"pattern": USER_ID_PATTERN})]
 
 
-def _erased_user_id(user_id: UserIdPath) -> str:
+async def _erased_user_id(user_id: UserIdPath) -> str:
     return checked_user_id(user_id)
 
 
@@ -53,37 +56,37 @@ async def _user_id(user_id: UserIdPath, request: Request, services: ServicesDep)
         yield checked
 
 
-def _job_id(job_id: Annotated[str, Path(description="as in GET /v1/jobs")]) -> str:
+async def _job_id(job_id: Annotated[str, Path(description="as in GET /v1/jobs")]) -> str:
     if not _ID.fullmatch(job_id):
         raise JobNotFoundError("That is no job id. GET /v1/jobs lists yours.")
     return job_id
 
 
-def _version_id(version_id: Annotated[str, Path(description="as in GET /v1/users/{user_id}/versions")]) -> str:
+async def _version_id(version_id: Annotated[str, Path(description="as in GET /v1/users/{user_id}/versions")]) -> str:
     if not _ID.fullmatch(version_id):
         raise VersionNotFoundError("That is no version id. GET /v1/users/{user_id}/versions lists them.")
     return version_id
 
 
-def _erasure_id(erasure_id: Annotated[str, Path(description="as in GET /v1/erasures")]) -> str:
+async def _erasure_id(erasure_id: Annotated[str, Path(description="as in GET /v1/erasures")]) -> str:
     if not _ID.fullmatch(erasure_id):
         raise ErasureNotFoundError("That is no erasure id. GET /v1/erasures lists them.")
     return erasure_id
 
 
-def _key_id(key_id: Annotated[str, Path(description="as in GET /v1/keys")]) -> str:
+async def _key_id(key_id: Annotated[str, Path(description="as in GET /v1/keys")]) -> str:
     if not _ID.fullmatch(key_id):
         raise KeyNotFoundError("That is no key id. GET /v1/keys lists them.")
     return key_id
 
 
-def _webhook_id(webhook_id: Annotated[str, Path(description="as in GET /v1/webhooks")]) -> str:
+async def _webhook_id(webhook_id: Annotated[str, Path(description="as in GET /v1/webhooks")]) -> str:
     if not _ID.fullmatch(webhook_id):
         raise WebhookNotFoundError("That is no webhook id. GET /v1/webhooks lists yours.")
     return webhook_id
 
 
-def _delivery_id(delivery_id: Annotated[str, Path(description="as in the webhook's deliveries")]) -> str:
+async def _delivery_id(delivery_id: Annotated[str, Path(description="as in the webhook's deliveries")]) -> str:
     if not _ID.fullmatch(delivery_id):
         raise DeliveryNotFoundError("That is no delivery id. GET /v1/webhooks/{webhook_id}/deliveries lists them.")
     return delivery_id

@@ -14,7 +14,7 @@ from app import errors
 from app.answers.service import Decoding, Started
 from app.answers.waiting import pieces, whole_text
 from app.auth import Asker
-from app.openapi import problems
+from app.openapi import event_stream, problems
 from app.problems import as_service_error, problem_body
 from app.routers import metered
 from app.routers.answer_stream import AnswerStream
@@ -42,7 +42,8 @@ log = structlog.get_logger(__name__)
 @router.post(
     "/v1/users/{user_id}/responses",
     response_model=ResponseOut,
-    responses=problems(*ANSWER_PROBLEMS, errors.NoActiveVersionError),
+    responses=problems(*ANSWER_PROBLEMS, errors.NoActiveVersionError)
+    | event_stream("the whole answer, or with `stream` events: delta, done or error; data: JSON"),
 )
 async def respond(
     user_id: UserIdDep, caller: Asker, services: ServicesDep, body: ResponseIn, request: Request

@@ -142,6 +142,45 @@ def test_a_tiny_nucleus_samples_the_most_likely_token(small_base: Base) -> None:
     assert nucleus.tokens == greedy.tokens
 
 
+@pytest.mark.parametrize(
+    "odd", [Sampling(2.0, top_p=5e-324), Sampling(5e-324), Sampling(1e-30, top_p=0.5)], ids=lambda odd: str(odd)
+)
+def test_a_nucleus_or_temperature_of_nearly_nothing_is_greedy_and_fails_nobody(small_base: Base, odd: Sampling) -> None:
+    """In float32 they are 0, and the answers beside would fail as well."""
+    prompt = small_base.format.prompt_ids(messages_for(QUERIES[1]))
+    greedy, extreme = Row(prompt, None, 8), Row(prompt, None, 8, odd)
+    generate(small_base, [greedy, extreme])
+
+    assert extreme.tokens == greedy.tokens
+
+
+def test_numbers_that_overflow_fail_no_answer() -> None:
+    row = Row([1], None, 8, Sampling(temperature=1.0))
+
+    assert row.choose(torch.tensor([0.0, float("nan"), 1.0])) in (0, 1, 2)
+    assert row.choose(torch.tensor([0.0, float("inf"), 1.0])) == 1
+
+
+def test_prompts_that_are_too_many_for_one_forward_are_read_in_several(
+    small_base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stacks = five_stacks(small_base)
+    at_once, in_parts = rows_for(small_base, stacks), rows_for(small_base, stacks)
+    generate(small_base, at_once)
+    most = max(len(row.prompt) for row in in_parts) + 5
+    monkeypatch.setattr("engine.decoding.PROMPT_TOKENS", most)
+    read: list[int] = []
+    forward = small_base.hidden_states
+    monkeypatch.setattr(
+        small_base, "hidden_states", lambda ids, *a, **k: read.append(ids.shape[1]) or forward(ids, *a, **k)
+    )
+    generate(small_base, in_parts)
+
+    assert [row.tokens for row in in_parts] == [row.tokens for row in at_once]
+    assert max(read) <= most
+    assert sum(length > 1 for length in read) > 1
+
+
 def test_generating_stops_when_asked(tiny_base: Callable[[str], Base]) -> None:
     base = tiny_base("llama")
 

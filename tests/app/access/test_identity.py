@@ -42,9 +42,9 @@ def change(database: Database, shown: Shown, **values: object) -> None:
 
 def stored(database: Database, shown: Shown) -> ApiKey:
     with database.read() as session:
-        key = api_keys.find_key(session, shown.key.id)
-    assert key is not None
-    return key
+        found = api_keys.find_key(session, shown.key.id)
+    assert found is not None
+    return found[0]
 
 
 def test_a_key_of_the_database_is_its_tenants_with_its_scopes_and_limits(

@@ -1,0 +1,164 @@
+"""`python -m benchmarks.load`: what the service holds under load, written to benchmarks/results/load.json.
+
+A thousand users for ten minutes (QUICK=1: two) beside a worker that trains, then ten thousand queued jobs in a service
+of their own. Everything runs on this machine, those who ask too. PARTS= names some of crowd and queue, USERS= another
+number, SECONDS= another time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from app.answers.memory import USERS_KEPT
+from benchmarks import bounds
+from benchmarks.bounds import Bounded, at_most
+from benchmarks.load.queue_length import queue_rows
+from benchmarks.load.service import VERSIONS, Running, populate, running
+from benchmarks.load.watching import Held, Watch, look, slope_per_minute
+from benchmarks.rounds import quick
+from benchmarks.serve.answers import percentile
+
+USERS = int(os.environ.get("USERS", "1000"))
+SECONDS = int(os.environ.get("SECONDS", "120" if quick() else "600"))
+WARM_UP = 1 / 3
+"""Share of the time whose memory does not count: caches fill, and the last users arrive."""
+REST_SECONDS = 20.0
+"""After the last request: threads and connections that nobody needs are gone by then."""
+P99_MS = 50.0
+MIB_A_MINUTE = 2.0
+"""What counts as flat: ten minutes of it are less than a tenth of the process."""
+LEFT = {"file descriptors": 8, "threads": 8}
+"""What a process may hold more at rest than before: pools that had not been filled yet."""
+MODEL_ROUTES = ("answer", "answer, streamed")
+CROWD = Path(__file__).with_name("crowd.py")
+
+
+def main() -> None:
+    parts = os.environ.get("PARTS", "crowd queue").split()
+    rows: list[Bounded] = []
+    if "crowd" in parts:
+        with running() as service:
+            rows += crowd_rows(service)
+    if "queue" in parts:
+        with running() as service:
+            rows += queue_rows(service)
+    for row in rows:
+        print(f"{'held' if row.held else 'BROKEN':8}{row.what}: {row.value:.4g} {row.unit} (bound {row.bound:.4g})")
+    path = bounds.write("load", "python -m benchmarks.load", rows)
+    print(f"written: {path.name}")
+    print(bounds.in_one_line("load", rows))
+
+
+def crowd_rows(service: Running) -> list[Bounded]:
+    """The rows of many users at once."""
+    people = populate(service, USERS)
+    _fill_caches(service, [user_id for user_id, _ in people])
+    _crowd(service, people, min(60, SECONDS // 4), USERS)
+    time.sleep(REST_SECONDS)
+    before = look(service)
+    with Watch(service) as watch:
+        found = _crowd(service, people, SECONDS, USERS)
+    time.sleep(REST_SECONDS)
+    after = look(service)
+    return [*_answered(found), *_flat(watch.seen), *_left(before, after)]
+
+
+def _fill_caches(service: Running, user_ids: list[str]) -> None:
+    """Ask for as many users as the bank and the memory's retrievers have places, with long queries, many at once: what
+    grows with these grows once, and no further."""
+    at_once = 2 * service.settings.max_batch_rows
+    body = {"query": "What should I do this morning? " * 60, "max_new_tokens": 16}
+    with (
+        httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {service.key}"}, timeout=300) as http,
+        ThreadPoolExecutor(at_once) as threads,
+    ):
+        asked = threads.map(
+            lambda user_id: http.post(f"/v1/users/{user_id}/responses", json=body), user_ids[: VERSIONS + USERS_KEPT]
+        )
+        for answer in asked:
+            answer.raise_for_status()
+
+
+def _crowd(service: Running, people: list[tuple[str, str]], seconds: int, users: int) -> dict[str, Any]:
+    """Let so many ask for so long; all of them are there after a sixth of the time."""
+    with tempfile.TemporaryDirectory(prefix="milp-crowd-") as folder:
+        jobs, out = Path(folder) / "jobs.json", Path(folder) / "out.json"
+        jobs.write_text(json.dumps(people), encoding="utf-8")
+        arriving = str(max(1, round(users / (seconds / 6))))
+        locust = [
+            sys.executable,
+            "-m",
+            "locust",
+            "-f",
+            str(CROWD),
+            "--headless",
+            "--only-summary",
+            "--host",
+            service.url,
+        ]
+        subprocess.run(
+            [*locust, "-u", str(users), "-r", arriving, "-t", f"{seconds}s", "--loglevel", "ERROR"],
+            env={
+                **os.environ,
+                "CROWD_OUT": str(out),
+                "CROWD_JOBS": str(jobs),
+                "CROWD_KEY": service.key,
+                "CROWD_ADDRESS": urlsplit(service.url).netloc,
+            },
+            stdout=subprocess.DEVNULL,
+            check=False,  # 1 says that something was refused, which is in what it wrote
+        )
+        found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    return found
+
+
+def _answered(found: dict[str, Any]) -> list[Bounded]:
+    times, refused, wrong = found["times"], found["refused"], found["wrong"]
+    asked = sum(map(len, times.values()))
+    print(f"{asked} requests answered, {sum(refused.values())} refused with 429 or 503, {len(wrong)} went wrong")
+    for name, own in sorted(times.items()):
+        print(f"  {name}: {len(own)}, p50 {percentile(own, 0.5):.1f} ms, p99 {percentile(own, 0.99):.1f} ms")
+    for text in wrong[:10]:
+        print(f"  {text}")
+    plain = {name: own for name, own in times.items() if name not in MODEL_ROUTES}
+    return [
+        at_most(f"{USERS:,} users: errors other than 429 and 503", len(wrong), "requests", 0),
+        *(
+            at_most(f"{USERS:,} users: {name}, p99", percentile(own, 0.99), "ms", P99_MS)
+            for name, own in sorted(plain.items())
+        ),
+    ]
+
+
+def _flat(seen: list[Held]) -> list[Bounded]:
+    settled = [held for held in seen if held.at >= WARM_UP * seen[-1].at]
+    rows = []
+    for name in ("API", "worker"):
+        points = [(held.at, held.memory_mib[name]) for held in settled]
+        print(f"  {name}: {points[0][1]:.0f} to {points[-1][1]:.0f} MiB, most {max(m for _, m in points):.0f}")
+        rows.append(at_most(f"{name}: memory grows by", slope_per_minute(points), "MiB/min", MIB_A_MINUTE))
+    return rows
+
+
+def _left(before: Held, after: Held) -> list[Bounded]:
+    rows = []
+    for name in ("API", "worker"):
+        for what, held in (("file descriptors", "descriptors"), ("threads", "threads")):
+            more = getattr(after, held)[name] - getattr(before, held)[name]
+            rows.append(at_most(f"{name} at rest: {what} more than before", more, what, LEFT[what]))
+    more = after.connections - before.connections
+    return [*rows, at_most("at rest: database connections more than before", more, "connections", 5)]
+
+
+main()
