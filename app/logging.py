@@ -10,7 +10,7 @@ import logging
 import sys
 import traceback
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO, cast
 
 import structlog
 from opentelemetry import trace
@@ -25,6 +25,19 @@ _TOLD_OTHERWISE = ("celery.worker.strategy", "celery.app.trace")
 """Two lines for each message; the step it is about has its own."""
 
 _json = structlog.processors.JSONRenderer()
+
+
+class _PresentStderr:
+    """Whatever stderr is when something is written: who configured logging may have had another, closed since."""
+
+    def write(self, text: str) -> int:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+
+
+_stderr = cast(TextIO, _PresentStderr())
 
 
 def configure_logging(level: str) -> None:
@@ -44,9 +57,9 @@ def configure_logging(level: str) -> None:
     structlog.configure(
         processors=[*known, _render],
         wrapper_class=structlog.make_filtering_bound_logger(least),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(_stderr),
     )
-    lines = _Lines()
+    lines = _Lines(_stderr)
     lines.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.add_logger_name, *known],
@@ -70,14 +83,8 @@ def present_request() -> str | None:
     return None if found is None else str(found)
 
 
-class _Lines(logging.Handler):
-    """Writes what libraries log to whatever stderr is at that moment."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            sys.stderr.write(f"{self.format(record)}\n")
-        except Exception:
-            self.handleError(record)
+class _Lines(logging.StreamHandler[TextIO]):
+    """What libraries log, as the service's own lines; a class to know it by."""
 
 
 def _name_trace(_logger: Any, _method: str, event: EventDict) -> EventDict:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
+from contextlib import closing, redirect_stderr
+from io import StringIO
 from typing import Any
 
 import pytest
+import structlog
 from opentelemetry.trace import SpanKind
 from starlette.testclient import TestClient
 
@@ -103,8 +107,6 @@ def test_a_step_that_fails_is_a_span_that_says_so(
 
 
 def test_lines_of_libraries_are_like_the_services_own_without_keys_and_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    import logging
-
     configure_logging("debug")
     key = f"milp_{'a' * 24}_{'b' * 64}"
     logging.getLogger("celery.worker").info("told %s", key)
@@ -116,3 +118,11 @@ def test_lines_of_libraries_are_like_the_services_own_without_keys_and_rows(caps
     told, broke = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert (told["level"], told["logger"], told["event"]) == ("info", "celery.worker", f"told milp_{'a' * 24}_…")
     assert (broke["level"], "RuntimeError: why" in broke["exception"]) == ("error", True)
+
+
+def test_lines_go_on_when_the_stderr_of_whoever_set_them_up_is_closed(capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(StringIO()) as first, redirect_stderr(first):
+        configure_logging("info")
+    structlog.get_logger().info("ours")
+    logging.getLogger("celery").info("theirs")
+    assert [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == ["ours", "theirs"]
