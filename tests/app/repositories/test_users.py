@@ -8,6 +8,7 @@ from sqlmodel import SQLModel, func, select
 from app.database import Database
 from app.errors import InvalidEncodingError, UserNotFoundError
 from app.repositories import events, history, jobs, users, versions
+from app.webhook_tables import Webhook
 from tests.app.test_database import run_at_once
 from tests.support.records import add_job, add_trials, add_user, samples, version
 
@@ -54,6 +55,8 @@ def test_one_user_made_by_many_at_once_is_one(database: Database) -> None:
 
 def test_erasing_a_user_leaves_no_row_of_theirs_and_all_of_others(database: Database) -> None:
     with database.write() as session:
+        for tenant in ("t", "other"):
+            session.add(Webhook(tenant_id=tenant, url="", events=["job.cancelled"], secret="", created_by="operator"))
         for tenant, user_id in (("t", "u"), ("t", "another"), ("other", "u")):
             add_user(session, tenant, user_id, samples(3))
             job = add_job(session, tenant, user_id)
@@ -61,6 +64,7 @@ def test_erasing_a_user_leaves_no_row_of_theirs_and_all_of_others(database: Data
             events.append(session, job, "trial", {"number": 0})
             kept = versions.add_version(session, version(tenant=tenant, user_id=user_id, job=job))
             versions.activate(session, users.get_user(session, tenant, user_id), kept.id)
+            jobs.cancel_job(session, job)
     with database.write() as session:
         before = count_rows(session)
         users.delete_user(session, "t", "u")
@@ -69,10 +73,12 @@ def test_erasing_a_user_leaves_no_row_of_theirs_and_all_of_others(database: Data
     assert {name: (before[name], after[name]) for name in before if before[name]} == {
         "users": (3, 2),
         "samples": (9, 6),
+        "webhooks": (2, 2),
+        "webhook_deliveries": (3, 2),
         "jobs": (3, 2),
         "steps": (6, 4),
         "trials": (6, 4),
-        "events": (6, 4),
+        "events": (9, 6),
         "versions": (3, 2),
     }
     with database.read() as session:
