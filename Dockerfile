@@ -15,7 +15,7 @@ WORKDIR /app
 COPY requirements.lock ./
 RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$(grep '^torch==' requirements.lock)"
 COPY pyproject.toml README.md LICENSE NOTICE ./
-RUN pip install --constraint requirements.lock ".[s3,fully-bayesian]"
+RUN pip install --constraint requirements.lock ".[s3,fully-bayesian,otel]"
 COPY . .
 RUN pip install --no-deps --editable .
 
@@ -30,4 +30,4 @@ USER milp
 VOLUME /data
 EXPOSE 8321
 
-CMD ["uvicorn", "--factory", "app.main:create_app", "--host", "0.0.0.0", "--port", "8321", "--no-access-log", "--timeout-graceful-shutdown", "10", "--timeout-keep-alive", "75"]
+CMD ["uvicorn", "--factory", "app.main:create_app", "--host", "0.0.0.0", "--port", "8321", "--no-access-log", "--log-level", "warning", "--timeout-graceful-shutdown", "10", "--timeout-keep-alive", "75"]

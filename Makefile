@@ -2,10 +2,11 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-slow check docs-settings fuzz load bench-serve bench-search bench-store bench-kernels bench-tables evaluate eval-tables clean
+.PHONY: help setup demo up test test-slow test-faults check docs-settings fuzz load bench-serve bench-search bench-store bench-kernels bench-tables evaluate eval-tables audit sbom clean
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+TOOLS := .venv-tools
 
 # The first of these that runs and is Python 3.11 or 3.12. `make setup PYTHON=...` names another.
 PYTHON ?= $(firstword $(foreach name,python3 python3.11 python3.12,$(shell \
@@ -36,10 +37,13 @@ up: setup ## Start the whole service on this machine and keep it running
 	$(BIN)/milp up
 
 test: setup ## Run all tests but the slow ones
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not faults"
 
 test-slow: setup ## Run the tests that take minutes each
 	$(PYTEST) -m slow
+
+test-faults: setup ## Hurt a running service at random moments and count what is lost (QUICK=1; FAULTS_SEED=n: as that time)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m tests.faults
 
 check: setup ## Check format, lint, types, import rules and paths
 	$(BIN)/ruff format --check .
@@ -48,6 +52,16 @@ check: setup ## Check format, lint, types, import rules and paths
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/machine_paths.py
 
+audit: $(TOOLS)/.installed ## Look for known vulnerabilities of the locked packages, where their database can be reached
+	$(TOOLS)/bin/python scripts/audit.py
+
+sbom: setup $(TOOLS)/.installed ## List all that is installed in sbom.cdx.json (CycloneDX)
+	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.cdx.json .venv
+
+$(TOOLS)/.installed: requirements-tools.lock
+	"$(PYTHON)" -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --no-deps -r requirements-tools.lock
+	@touch $@
 fuzz: setup ## Try bad input of all kinds, FUZZ (10) times as much as `make test` does
 	FUZZ=$(or $(FUZZ),10) $(PYTEST) tests/app/test_bad_requests.py tests/app/importers/test_mutations.py \
 		tests/app/repositories/test_any_order.py tests/adapters_store/test_any_order.py \
@@ -80,6 +94,6 @@ evaluate: setup ## Measure what personalising buys, and report (DATA="file ..": 
 eval-tables: setup ## Write the evaluation's tables into the READMEs anew
 	$(BIN)/python -m evaluation.tables
 
-clean: ## Remove what make made: .venv, caches, builds (never .milp, which holds histories)
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
+clean: ## Remove what make made: environments, caches, builds (never .milp, which holds histories)
+	rm -rf .venv $(TOOLS) sbom.cdx.json .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -71,11 +71,21 @@ class AdapterStore:
         """Write, read and remove a few bytes; StoreError if the store is out of reach, full or read-only."""
         self._folders.probe()
 
-    def publish(self, tenant: str, user_id: str, stack: Stack, provenance: Provenance) -> Published:
+    def publish(
+        self,
+        tenant: str,
+        user_id: str,
+        stack: Stack,
+        provenance: Provenance,
+        announce: Callable[[str], None] = lambda _path: None,
+    ) -> Published:
         """Keep a stack as an immutable version: all of it or nothing.
 
         The same stack on the same base is the same version: if it is there and whole it is reused as it is, if it is
         there and damaged it is written anew.
+
+        Args:
+            announce: told the version's path before anything is written.
 
         Raises:
             StackMismatchError: the stack holds NaN, or its tensors do not belong together.
@@ -91,6 +101,7 @@ class AdapterStore:
         path = layout.version_path(tenant, user_id, version_id)
         files = {CONFIG_FILE: config, WEIGHTS_FILE: weights}
         sealed = record.version_record(files, stack.configuration, provenance, version_id)
+        announce(path)
         self._put(path, files | {RECORD_FILE: sealed})
         return Published(version_id, path)
 
@@ -135,6 +146,20 @@ class AdapterStore:
                 archive.writestr(zipfile.ZipInfo(name, _ZIP_TIME), data)
         return buffer.getvalue()
 
+    def versions_in(self, folder: str) -> list[str]:
+        """Paths of the versions in a user's folder. Raises: StoreError."""
+        return [f"{folder}/{name}" for name in self._folders.names(folder) if name.startswith("v_")]
+
+    def copy(self, path: str, to: AdapterStore) -> None:
+        """Put a version, verified, into another store as well, byte for byte; nothing if it is there and whole.
+
+        Raises:
+            AdapterNotFoundError, AdapterCorruptError: as for `load`.
+            StoreError: one of the two could not be read or written.
+        """
+        _, files = self._verified_version(path)
+        to._put(path, files | {RECORD_FILE: self._read(f"{path}/{RECORD_FILE}", path)})
+
     def erase_version(self, path: str) -> None:
         """Remove a version. It is no error if it is gone already."""
         self._folders.remove(layout.checked_version_path(path))
@@ -145,7 +170,7 @@ class AdapterStore:
         If this fails halfway, no version looks whole that is not; call it again to remove the rest.
         """
         user = layout.user_folder(tenant, user_id)
-        versions = sum(name.startswith("v_") for name in self._folders.names(user))
+        versions = len(self.versions_in(user))
         self._folders.remove(user)
         return versions
 

@@ -1,6 +1,10 @@
-"""Whether the broker answers. Knows its address, not what is sent through it."""
+"""The broker's Redis at hand: whether it answers, and a client for what is kept in it beside the messages."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from redis import Redis, RedisError
 
@@ -16,14 +20,21 @@ def client_url(url: str) -> str:
 
 
 def ping(url: str) -> None:
-    """Return if a Redis answers at Celery's URL of it.
+    """Return if a Redis answers at Celery's URL of it. Raises: BrokerAwayError."""
+    with connected(url) as client:
+        client.ping()
+
+
+@contextmanager
+def connected(url: str) -> Iterator[Any]:
+    """A client of the Redis at Celery's URL of it.
 
     Raises:
-        BrokerAwayError: none does, or that is no such URL.
+        BrokerAwayError: none answers, or that is no such URL.
     """
     try:
         with Redis.from_url(client_url(url), socket_connect_timeout=_SECONDS, socket_timeout=_SECONDS) as client:
-            client.ping()
+            yield client
     except (RedisError, OSError, ValueError) as error:
         raise BrokerAwayError(
             f"The broker cannot be reached ({type(error).__name__}). Start Redis, or correct MILP_BROKER_URL."

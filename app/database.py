@@ -145,6 +145,31 @@ class Database:
                     f"The database {self.name} has no tables yet. `milp up` makes them when it starts."
                 ) from error
 
+    def wipe_deleted(self) -> bool:
+        """Have what was deleted overwritten; False while a reader still needs it: ask again later.
+
+        SQLite zeroes deleted rows (secure_delete), but its write-ahead log keeps what pages held before until it is
+        emptied. PostgreSQL does as much in its own time (autovacuum), so there is nothing to do.
+
+        Raises:
+            DatabaseAwayError: the database cannot be reached.
+        """
+        if self.url.get_backend_name() != "sqlite":
+            return True
+        with self._translated(), self._engine.connect() as connection:
+            driver = connection.connection.driver_connection
+            assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for the type checker
+            driver.execute("PRAGMA busy_timeout=500").close()
+            try:
+                busy, _, _ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            except sqlite3.OperationalError as error:
+                if (error.sqlite_errorcode & 0xFF) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                    raise sa.OperationalError("PRAGMA wal_checkpoint", None, error) from error
+                busy = True
+            finally:
+                driver.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}").close()
+        return not busy
+
     def dispose(self) -> None:
         """Close every connection."""
         self._engine.dispose()
@@ -241,6 +266,8 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     # The driver's own idea of when to begin would let two writers read the same state; `_begin_sqlite` begins.
     connection.isolation_level = None
     connection.execute("PRAGMA foreign_keys=ON").close()
+    # What is deleted is overwritten with zeros: people's texts must not be found in the file afterwards.
+    connection.execute("PRAGMA secure_delete=ON").close()
 
 
 def _begin_sqlite(connection: Connection) -> None:

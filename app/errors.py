@@ -62,6 +62,14 @@ class InvalidCursorError(InvalidInputError):
     code, title = "invalid_cursor", "That page cursor was not made by this service"
 
 
+class InvalidWebhookUrlError(InvalidInputError):
+    code, title = "invalid_webhook_url", "No webhook can be sent to this URL"
+
+
+class NoPublicAddressError(InvalidInputError):
+    code, title = "no_public_address", "This host has no address that webhooks may be sent to"
+
+
 class PromptTooLongError(InvalidInputError):
     code, title = "prompt_too_long", "The prompt does not fit the model's context"
 
@@ -110,6 +118,22 @@ class KeyNotFoundError(NotFoundError):
     code, title = "key_not_found", "Unknown API key"
 
 
+class SampleNotFoundError(NotFoundError):
+    code, title = "sample_not_found", "Unknown sample"
+
+
+class ErasureNotFoundError(NotFoundError):
+    code, title = "erasure_not_found", "Unknown erasure"
+
+
+class WebhookNotFoundError(NotFoundError):
+    code, title = "webhook_not_found", "Unknown webhook"
+
+
+class DeliveryNotFoundError(NotFoundError):
+    code, title = "delivery_not_found", "Unknown delivery"
+
+
 class ConflictError(ServiceError):
     status, code, title = 409, "conflict", "That does not fit the present state"
 
@@ -124,6 +148,16 @@ class IdempotencyKeyReusedError(ConflictError):
 
 class NoActiveVersionError(ConflictError):
     code, title = "no_active_version", "This user has no active version"
+
+
+class UserBeingErasedError(ConflictError):
+    code, title = "user_being_erased", "This user is being erased"
+
+
+class LearnedDeletedSamplesError(ConflictError):
+    """Beside an answer, never in its place."""
+
+    code, title = "learned_deleted_samples", "The active version has learned samples that were deleted"
 
 
 class LimitReachedError(ServiceError):

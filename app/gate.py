@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.access.identity import Identity, identify
 from app.errors import ServiceError
-from app.logging import EXTRA_HEADERS
 from app.problems import refusal
+from app.request_log import EXTRA_HEADERS
 from app.state import Services
 
 IDENTITY = "milp.identity"

@@ -13,7 +13,7 @@ from sqlmodel import Session
 from app.access import audit
 from app.access.audit import Deed
 from app.access.identity import Identity
-from app.errors import InvalidImportError, InvalidInputError, TooManyJobsError
+from app.errors import InvalidImportError, InvalidInputError, TooManyJobsError, UserBeingErasedError
 from app.importers.formats import FormatName, convert
 from app.importers.given import Given
 from app.importers.reading import Source
@@ -83,7 +83,7 @@ def _taken_in(
     try:
         with session.begin_nested():
             added = take_in(session, by, user.user_id, history, settings)
-    except (InvalidInputError, TooManyJobsError) as error:
+    except (InvalidInputError, TooManyJobsError, UserBeingErasedError) as error:
         audit.not_done(session, deed, error.code)
         refused = UserRefused(code=error.code, detail=error.detail)
         return ImportedUserOut(

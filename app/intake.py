@@ -9,10 +9,12 @@ from app.errors import EmptyHistoryError, HistoryTooShortError, TooManyJobsError
 from app.importing import Import
 from app.job_options import JobOptions
 from app.job_views import summaries
+from app.logging import present_request
 from app.repositories import history, jobs, users
 from app.schemas.history import HistoryAdded, JobSkipped
 from app.settings import Settings
 from app.tables import Job, now
+from app.tracing import present_trace
 
 _JOBS_RETRY_SECONDS = 60
 """Jobs take minutes."""
@@ -72,7 +74,8 @@ def start_job(session: Session, by: Identity, user_id: str, options: JobOptions 
     waiting = jobs.queued_job(session, tenant, user_id)
     if waiting is None:
         _check_jobs(session, by)
-        return jobs.create_job(session, tenant, user_id, (options or JobOptions()).resolve(settings), by.key_id)
+        cause = jobs.Cause(by.key_id, present_request(), present_trace())
+        return jobs.create_job(session, tenant, user_id, (options or JobOptions()).resolve(settings), cause)
     if options is not None:
         # Its row is held: no worker reads the old options any more.
         waiting.options = options.resolve(settings).model_dump(mode="json")

@@ -1,48 +1,90 @@
-"""What the web service logs: JSON lines on stderr, one a request. Never bodies: they are people's histories."""
+"""What every part logs: JSON lines on stderr, its own and those of the libraries it uses. Knows no HTTP and no Celery.
+
+A line carries the ids that are bound where it is written (request; job, step, trial) and, where the work is traced, the
+trace's. Never a text that somebody wrote: those are people's histories.
+"""
 
 from __future__ import annotations
 
 import logging
-import re
-import secrets
 import sys
-import time
 import traceback
 from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.typing import ExcInfo
+from opentelemetry import trace
+from structlog.typing import EventDict, ExcInfo, Processor
 
 from app.access.key_text import without_secrets
-from app.metrics import Metrics
 
-EXTRA_HEADERS = "milp.headers"
-"""Where a request's scope keeps headers that its answer is to have, whoever makes the answer."""
-_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _DATABASE_ERRORS = ("sqlalchemy.", "psycopg.", "sqlite3.")
-_QUIET = frozenset({"/livez", "/readyz", "/metrics"})
-"""Asked every few seconds by machines; their answers would drown the rest."""
+_HEARD = ("celery", "uvicorn", "uvicorn.error")
+"""They tell how a process starts and ends."""
+_TOLD_OTHERWISE = ("celery.worker.strategy", "celery.app.trace")
+"""Two lines for each message; the step it is about has its own."""
 
-log = structlog.get_logger(__name__)
 _json = structlog.processors.JSONRenderer()
 
 
 def configure_logging(level: str) -> None:
-    """JSON lines from `level` upwards (debug, info, warning, error)."""
+    """JSON lines from `level` upwards (debug, info, warning, error).
+
+    Of libraries, what they warn of: what they say for debugging may hold texts (sse_starlette, for one, logs all that
+    it sends).
+    """
+    least = logging.getLevelNamesMapping()[level.upper()]
+    known: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        _name_trace,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.ExceptionRenderer(_traceback),
+    ]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.ExceptionRenderer(_traceback),
-            _render,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        processors=[*known, _render],
+        wrapper_class=structlog.make_filtering_bound_logger(least),
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
+    lines = _Lines()
+    lines.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *known],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _render],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [*(handler for handler in root.handlers if not isinstance(handler, _Lines)), lines]
+    root.setLevel(max(least, logging.WARNING))
+    for names, floor in ((_HEARD, logging.INFO), (_TOLD_OTHERWISE, logging.WARNING)):
+        for name in names:
+            logging.getLogger(name).setLevel(max(least, floor))
+    # uvicorn brings handlers of its own, which write plain text.
+    server = logging.getLogger("uvicorn")
+    server.handlers, server.propagate = [], True
+
+
+def present_request() -> str | None:
+    """The id of the request that this is done for, None where it is done for none."""
+    found = structlog.contextvars.get_contextvars().get("request_id")
+    return None if found is None else str(found)
+
+
+class _Lines(logging.Handler):
+    """Writes what libraries log to whatever stderr is at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            sys.stderr.write(f"{self.format(record)}\n")
+        except Exception:
+            self.handleError(record)
+
+
+def _name_trace(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid:
+        event["trace_id"] = trace.format_trace_id(context.trace_id)
+    return event
 
 
 def _traceback(exc_info: ExcInfo) -> str:
@@ -54,50 +96,3 @@ def _traceback(exc_info: ExcInfo) -> str:
 def _render(logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
     """The event as one line. A key that came in a path or an error is cut to its id, wherever it stands."""
     return without_secrets(str(_json(logger, method, event)))
-
-
-class RequestLog:
-    """ASGI middleware: gives each request an id (the caller's X-Request-Id if it sent one), logs and counts it.
-
-    Its answer gets the headers that whoever let the request in has left in its scope.
-    """
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app = app
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        scope["milp.request_id"] = request_id
-        status = 500
-        began = time.monotonic()
-
-        async def noted(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
-                for name, value in scope.get(EXTRA_HEADERS, ()):
-                    headers.append(name, value)
-            await send(message)
-
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                await self._app(scope, receive, noted)
-            finally:
-                seconds = time.monotonic() - began
-                route = getattr(scope.get("route"), "path", "unmatched")
-                self._metrics.count_request(scope["method"], route, status, seconds)
-                if route not in _QUIET:
-                    log.info(
-                        "request",
-                        method=scope["method"],
-                        path=scope["path"],
-                        status=status,
-                        milliseconds=round(seconds * 1000),
-                    )

@@ -50,7 +50,13 @@ def install_openapi(app: FastAPI, *extra: type[BaseModel]) -> None:
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+            made = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=app.routes,
+                webhooks=app.webhooks.routes,
+            )
             schemas = made.setdefault("components", {}).setdefault("schemas", {})
             models: tuple[type[BaseModel], ...] = (Problem, *extra)
             for model in models:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from adapters_store.errors import StoreError
-from app import broker
+from app import broker, presence
 from app.errors import BrokerAwayError, ServiceError
 from app.schemas.health import Part
 from app.state import Services
@@ -22,6 +22,7 @@ def look(services: Services) -> dict[str, Part]:
             # Imports and answers work without; only jobs wait.
             else Part(ok=False, needed=False, detail="No broker is set (MILP_BROKER_URL): jobs wait until one is.")
         ),
+        "workers": _workers(services),
         "store": _checked(services.store.ping),
         "base_model": _checked(services.runtime.get),
     }
@@ -36,6 +37,30 @@ def _checked(check: Callable[[], object]) -> Part:
         text = str(error)
         return Part(ok=False, needed=True, detail=text[:1].upper() + text[1:])
     return Part(ok=True, needed=True)
+
+
+def workers_alive(services: Services) -> int | None:
+    """How many there are; None while the broker, which knows, is away or none is set."""
+    broker_url = services.settings.broker_url
+    try:
+        return presence.alive(broker_url) if broker_url else None
+    except BrokerAwayError:
+        return None
+
+
+def _workers(services: Services) -> Part:
+    """Without any, histories are taken in and queries answered: the service is ready, and its jobs wait."""
+    alive = workers_alive(services)
+    if alive:
+        return Part(ok=True, needed=False)
+    if alive is None:
+        return Part(ok=False, needed=False, detail="Whether any runs is not known without the broker.")
+    return Part(
+        ok=False,
+        needed=False,
+        detail="No worker runs, so jobs wait. Start one: celery -A workers.celery_app worker "
+        "(`milp up` and docker compose start one by themselves), with the same MILP_BROKER_URL.",
+    )
 
 
 def _ping_broker(url: str) -> None:

@@ -41,6 +41,12 @@ class Settings(BaseSettings):
     concurrent_jobs: int = Field(0, ge=0, description="unfinished jobs of one API key; 0: no limit")
     audit_days: int = Field(365, ge=0, description="days an entry of the audit log is kept; 0: for ever")
 
+    # Webhooks
+    webhooks_private: bool = Field(
+        False,
+        description="webhooks may go to private addresses too, and by plain http: every admin can then reach them",
+    )
+
     # Base model
     base_model: str = Field(str(_BUNDLED_BASE), description="local folder or Hugging Face name of a causal LM")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto: CUDA, else MPS, else CPU")
@@ -91,6 +97,9 @@ class Settings(BaseSettings):
 
     # Jobs
     lease_seconds: float = Field(30.0, gt=0, description="a worker silent for so long loses its step")
+    stuck_seconds: float = Field(
+        1800.0, gt=0, description="a step without progress for so long is taken from its worker, whose process is ended"
+    )
     heartbeat_seconds: float = Field(5.0, gt=0, description="pause between two renewals of a lease")
     max_attempts: int = Field(5, ge=1, description="claims of one step before its job fails")
     dispatch_seconds: float = Field(0.25, gt=0, description="pause between two looks for due steps")

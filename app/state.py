@@ -14,6 +14,8 @@ from app.answers.memory import MemoryCache
 from app.answers.runtime import AnsweringRuntime
 from app.answers.service import AnswerService
 from app.database import Database
+from app.forgetting.forgetter import Forgetter
+from app.forgetting.presence import Presence
 from app.metrics import Metrics
 from app.settings import Settings
 
@@ -32,6 +34,8 @@ class Services:
     memory: MemoryCache
     runtime: AnsweringRuntime
     answers: AnswerService
+    presence: Presence
+    forgetter: Forgetter
     answer_threads: CapacityLimiter
     """Threads that wait for answers. Apart from those of the other routes, which a full queue must not block."""
 

@@ -164,6 +164,8 @@ class Job(SQLModel, table=True):
     paused_seconds: float = Field(default=0.0, sa_column=Column(Float, nullable=False, server_default=text("0")))
     """How long it was paused before, since it started."""
     key_id: str | None = Field(default=None, max_length=64, description="the API key that asked for it")
+    request_id: str | None = Field(default=None, max_length=64, description="of the request that caused it")
+    trace: str | None = Field(default=None, max_length=64, description="that request's span, as a W3C traceparent")
 
 
 class Step(SQLModel, table=True):
@@ -194,6 +196,8 @@ class Step(SQLModel, table=True):
     sends: int = 0
     created_at: datetime = Field(default_factory=now)
     finished_at: datetime | None = None
+    leaves: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    """Folders of the store that it was about to write, until they are named in a row or erased."""
 
 
 class Trial(SQLModel, table=True):
@@ -254,6 +258,8 @@ class Version(SQLModel, table=True):
     passed_gate: bool = False
     with_memory: bool = Field(default=False, sa_column=Column(Boolean, nullable=False, server_default=false()))
     """Whether it was trained with the memory prompt before each query, and has to be asked so."""
+    deleted_samples: list[str] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
+    """Digests of samples that it has learned and that were deleted since; null: none."""
     metrics: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     created_at: datetime = Field(default_factory=now)
 
@@ -270,6 +276,18 @@ class Event(SQLModel, table=True):
     kind: str = Field(max_length=32, description="status, trial, progress, report or error")
     data: dict[str, Any] = Field(default_factory=dict, sa_column=Column(JSON, nullable=False))
     created_at: datetime = Field(default_factory=now)
+
+
+class Tally(SQLModel, table=True):
+    """How often something has happened, and how long it took: figures that outlive the rows they were taken from."""
+
+    __tablename__ = "tallies"
+
+    tenant_id: str = Field(primary_key=True, max_length=64)
+    name: str = Field(primary_key=True, max_length=16, description="of what: see app.repositories.tallies")
+    label: str = Field(primary_key=True, max_length=16, description="of which kind: a state, a decision, a phase")
+    count: int = Field(sa_column=Column(BigInteger, nullable=False))
+    seconds: float
 
 
 class IdempotencyKey(SQLModel, table=True):

@@ -7,6 +7,7 @@ stack is a key and a way to load it, an owner whoever the answer is for.
 from __future__ import annotations
 
 import queue
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from threading import Condition, Event, Thread
@@ -22,6 +23,7 @@ from engine.errors import EngineError, PromptTooLongError, QueueFullError
 from engine.lanes import return_freed_memory
 from engine.prompts import Message
 from engine.stack import Stack
+from engine.timeline import Timeline
 
 TRIM_SECONDS = 10.0
 """Pause between two returns of freed memory to the system, which take some milliseconds each."""
@@ -45,6 +47,7 @@ class Answer:
         self._sent = 0
         self._submitted = monotonic()
         self.prompt_tokens = len(row.prompt)
+        self.timeline = Timeline()
 
     @property
     def completion_tokens(self) -> int:
@@ -86,6 +89,8 @@ class Answer:
         unsure = max((len(stop) for stop in self._stop), default=1) - 1
         held = 0 if done else max(unsure, len(text) - len(text.rstrip("�")))
         piece = text[self._sent : len(text) - held]
+        if done:
+            self.timeline.ended = time.time()
         if piece:
             self._sent += len(piece)
             self._pieces.put(piece)
@@ -188,6 +193,7 @@ class AnsweringEngine:
             QueueFullError: too many are waiting; says when to come back.
             EngineError: the engine was closed. Whatever `load_stack` raises.
         """
+        asked = time.time()
         room = self._base.context_length - max_new_tokens
         if room < 1:
             raise PromptTooLongError(
@@ -199,6 +205,7 @@ class AnsweringEngine:
         stack = self._bank.get(stack_key, load_stack) if stack_key is not None and load_stack is not None else None
         row = Row(prompt, stack, max_new_tokens, Sampling(temperature, top_p, seed))
         answer = Answer(self._base, row, stop, owner, self._leave_queue)
+        answer.timeline = Timeline(asked, loaded=time.time())
         with self._changed:
             self._refuse_if_full()
             self._waiting.append(answer)
@@ -227,6 +234,8 @@ class AnsweringEngine:
                 return None
             joining = [self._fairest() for _ in range(self._share(lane))]
             lane.running.update({id(answer._row): answer for answer in joining})
+            for answer in joining:
+                answer.timeline.joined = time.time()
             return joining
 
     def _share(self, lane: _Lane) -> int:
@@ -275,6 +284,8 @@ class _Lane:
                 # Those who go on get their token first, so that long prompts delay them by one step at most.
                 self._batch.step()
                 self._batch.admit([answer._row for answer in joining])
+                for answer in joining:
+                    answer.timeline.first_token = time.time()
                 self._publish()
                 self._trim_when_idle()
             except Exception as error:

@@ -24,6 +24,10 @@ class TrainingStoppedError(EngineError):
     """The caller asked the training to stop (job cancelled, lease lost)."""
 
 
+class DoesNotFitError(EngineError):
+    """Memory does not suffice for a single stack, worked on alone."""
+
+
 class StackMismatchError(EngineError):
     """A stack does not fit the base: other projections, other shapes, or another base's digest."""
 

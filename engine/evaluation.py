@@ -5,8 +5,9 @@ All stacks are scored on the same samples, in one group or in lanes (engine.lane
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engine.base import Base
 from engine.decoding import Row, generate
@@ -27,6 +28,7 @@ class Evaluation:
         loss: mean cross-entropy of the response's tokens, nats.
         rouge_1, rouge_l, persona_f1: of the greedy response, 0 to 100.
         responses: the greedy responses.
+        seconds: what scoring took, shared out among the stacks that were scored side by side.
     """
 
     loss: list[float]
@@ -34,6 +36,7 @@ class Evaluation:
     rouge_l: list[float]
     persona_f1: list[float]
     responses: list[str]
+    seconds: float = field(default=0.0, compare=False)
 
 
 class Examination:
@@ -71,14 +74,15 @@ class Examination:
         Raises:
             TrainingStoppedError: `should_stop` said so.
         """
-        base = self._base
+        base, began = self._base, time.perf_counter()
         placed = [None if stack is None else stack.to(device=base.device, dtype=base.dtype) for stack in stacks]
         losses = [_losses(base, stack, self._lower, should_stop) for stack in placed]
         rows = [[Row(prompt, stack, self._max_new_tokens) for prompt in self._prompts] for stack in placed]
         generate(base, [row for of_stack in rows for row in of_stack], should_stop=should_stop)
         responses = [[base.format.decode(row.tokens) for row in of_stack] for of_stack in rows]
+        seconds = (time.perf_counter() - began) / max(1, len(stacks))
         return [
-            _scored(loss, self._references, answers, self._persona)
+            _scored(loss, self._references, answers, self._persona, seconds)
             for loss, answers in zip(losses, responses, strict=True)
         ]
 
@@ -118,11 +122,14 @@ def _losses(base: Base, stack: Stack | None, lower: LowerLayers, should_stop: Ca
     return example_losses(base, stack.a, stack.b, lower, stack.configuration.active_layers[0], should_stop)
 
 
-def _scored(loss: list[float], references: Sequence[str], responses: list[str], persona: frozenset[str]) -> Evaluation:
+def _scored(
+    loss: list[float], references: Sequence[str], responses: list[str], persona: frozenset[str], seconds: float
+) -> Evaluation:
     return Evaluation(
         loss=loss,
         rouge_1=[rouge_1(r, a) for r, a in zip(references, responses, strict=True)],
         rouge_l=[rouge_l(r, a) for r, a in zip(references, responses, strict=True)],
         persona_f1=[persona_f1(a, persona) for a in responses],
         responses=responses,
+        seconds=seconds,
     )

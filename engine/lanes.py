@@ -11,51 +11,117 @@ import ctypes
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import NoReturn, TypeAlias, TypeVar
 
 import torch
 
 from engine.base import Base
+from engine.errors import DoesNotFitError
+from engine.out_of_memory import is_out_of_memory
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Work: TypeAlias = Callable[[Sequence[Item], Callable[[], bool]], list[Result]]
+
+
+def _refuse(_item: object) -> NoReturn:
+    raise DoesNotFitError("memory does not suffice for one stack alone: use a smaller batch_size or a larger machine.")
 
 
 def spread(
     base: Base,
     items: Sequence[Item],
-    work: Callable[[Sequence[Item], Callable[[], bool]], list[Result]],
+    work: Work[Item, Result],
     should_stop: Callable[[], bool],
+    too_large: Callable[[Item], Result] = _refuse,
 ) -> list[Result]:
     """Results of `work` for every item, in the items' order.
 
     `work` takes a group of items and a `should_stop`, and gives one result per item. On a CPU it is called item by
-    item, in as many lanes as torch has threads, one thread each; elsewhere once, with all items. If one call fails,
-    the others are told to stop, and that failure is raised.
+    item, in as many lanes as torch has threads, one thread each; elsewhere with all items. If one call fails, the
+    others are told to stop, and that failure is raised.
+
+    Work that runs out of memory is done again with half as many items at a time, down to one.
+
+    Args:
+        too_large: the result of an item that does not fit even alone.
+
+    Raises:
+        DoesNotFitError: there is such an item, and no `too_large`.
     """
     if base.device.type != "cpu" or not items:
-        return work(items, should_stop)
+        return _in_groups(items, work, should_stop, too_large)
     threads = torch.get_num_threads()
-    failures: list[BaseException] = []
-
-    def lane(item: Item) -> list[Result]:
-        try:
-            return [] if failures else work([item], lambda: bool(failures) or should_stop())
-        except BaseException as error:
-            failures.append(error)
-            return []
-
+    done: dict[int, Result] = {}
+    left, lanes = list(range(len(items))), threads
     try:
-        # One thread even for a single item: how sums are split among threads changes their last digits, and what
-        # becomes of a candidate must not depend on how many others there are.
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as lanes:
-            results = [result for done in lanes.map(lane, items) for result in done]
+        while left:
+            lanes = min(lanes, len(left))
+            short = _in_lanes(items, left, lanes, work, should_stop, done)
+            return_freed_memory()
+            if lanes == 1:
+                done |= {i: too_large(items[i]) for i in short}
+                break
+            left, lanes = short, lanes // 2
     finally:
         torch.set_num_threads(threads)
         return_freed_memory()
+    return [done[i] for i in range(len(items))]
+
+
+def _in_groups(
+    items: Sequence[Item],
+    work: Work[Item, Result],
+    should_stop: Callable[[], bool],
+    too_large: Callable[[Item], Result],
+) -> list[Result]:
+    """All items in one call, or in halves where that is too much."""
+    try:
+        return work(items, should_stop)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+    # Only here is the error gone, and with it its frames, which held the tensors.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if len(items) == 1:
+        return [too_large(items[0])]
+    middle = len(items) // 2
+    return [
+        result for half in (items[:middle], items[middle:]) for result in _in_groups(half, work, should_stop, too_large)
+    ]
+
+
+def _in_lanes(
+    items: Sequence[Item],
+    chosen: Sequence[int],
+    lanes: int,
+    work: Work[Item, Result],
+    should_stop: Callable[[], bool],
+    done: dict[int, Result],
+) -> list[int]:
+    """Add the results of the chosen items to `done`; those for which memory did not suffice, in their order."""
+    failures: list[BaseException] = []
+    short: set[int] = set()
+
+    def lane(i: int) -> None:
+        try:
+            if not failures:
+                (done[i],) = work([items[i]], lambda: bool(failures) or should_stop())
+        except BaseException as error:
+            if is_out_of_memory(error):
+                short.add(i)
+            else:
+                failures.append(error)
+
+    # One thread even for a single item: how sums are split among threads changes their last digits, and what
+    # becomes of a candidate must not depend on how many others there are.
+    with ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for _ in pool.map(lane, chosen):
+            pass
     if failures:
         raise failures[0]
-    return results
+    return sorted(short)
 
 
 def return_freed_memory() -> None:

@@ -53,20 +53,26 @@ class TrainedCandidate:
     """What became of a candidate.
 
     Args:
-        stack: None if it diverged; then `error` says how.
+        stack: None if it diverged or did not fit; then `error` says how.
         losses: training loss of each step, nats a token.
+        began, ended: when it was in training, seconds since the epoch; those of one batch share them.
+        seconds: what training and scoring it took, shared out among those of its batch.
         curve: scores on validation after each pass; empty where none were measured.
         complete: whether it trained all its passes.
+        fits: whether memory sufficed for it.
     """
 
     key: str
     stack: Stack | None
     losses: list[float]
     steps: int
+    began: float
+    ended: float
     seconds: float
     curve: list[Evaluation] = field(default_factory=list)
     complete: bool = True
     error: str | None = None
+    fits: bool = True
 
 
 class Learner:
@@ -159,12 +165,19 @@ class Learner:
         b = {name: t.detach().to(dtype) for name, t in self.b.items()}
         return Stack(self.candidate.configuration, a, b)
 
-    def result(self, dtype: torch.dtype, seconds: float) -> TrainedCandidate:
+    def result(self, dtype: torch.dtype, began: float, ended: float, seconds: float) -> TrainedCandidate:
         """What became of the candidate."""
-        stack = self.stack(dtype)
-        steps, complete = len(self.losses), not self._stopped
         return TrainedCandidate(
-            self.candidate.key, stack, self.losses, steps, seconds, self.curve, complete, self.error
+            key=self.candidate.key,
+            stack=self.stack(dtype),
+            losses=self.losses,
+            steps=len(self.losses),
+            began=began,
+            ended=ended,
+            seconds=seconds,
+            curve=self.curve,
+            complete=not self._stopped,
+            error=self.error,
         )
 
     def _give_up(self) -> None:

@@ -67,7 +67,8 @@ def _compiled(dtype: torch.dtype) -> Any:
 
     wide, narrow, _ = conversions(dtype)
 
-    @numba.njit(nogil=True, fastmath=True)  # type: ignore[untyped-decorator]
+    # As torch does, a row whose numbers overflow has NaN for an answer; Python's rule would end the other rows' too.
+    @numba.njit(nogil=True, fastmath=True, error_model="numpy")  # type: ignore[untyped-decorator]
     def one_head(query: Any, keys: Any, values: Any, scale: Any, out: Any) -> None:
         length, dim = keys.shape
         wide_query, scores = np.empty(dim, np.float32), np.empty(length, np.float32)

@@ -93,7 +93,8 @@ def train_candidates(
         on_step: called after every step with (candidate-steps done, candidate-steps in all), one call at a time.
 
     Returns:
-        One result per candidate, in their order; the base itself (no active layer) is an empty stack.
+        One result per candidate, in their order; the base itself (no active layer) is an empty stack. One for which
+        memory does not suffice, even alone, has none.
 
     Raises:
         TrainingStoppedError: `should_stop` said so; nothing is returned.
@@ -106,7 +107,8 @@ def train_candidates(
 
     # In lanes the longest go first, so that no lane is left with one when the others have ended.
     order = sorted(range(len(candidates)), key=lambda i: -_work(base, candidates[i]))
-    done = dict(zip(order, spread(base, [candidates[i] for i in order], work, should_stop), strict=True))
+    trained = spread(base, [candidates[i] for i in order], work, should_stop, _too_large)
+    done = dict(zip(order, trained, strict=True))
     return [done[i] for i in range(len(candidates))]
 
 
@@ -122,6 +124,11 @@ def train_group(
     material = _Material.of(base, course)
     group = _Group(base, material, lambda: False, _Progress(material.steps * len(candidates), on_step))
     return group.train(candidates, places)
+
+
+def _too_large(candidate: Candidate) -> TrainedCandidate:
+    error, moment = "memory does not suffice for it, even alone", time.time()
+    return TrainedCandidate(candidate.key, None, [], 0, moment, moment, 0.0, complete=False, error=error, fits=False)
 
 
 def _work(base: Base, candidate: Candidate) -> float:
@@ -150,6 +157,10 @@ class _Progress:
             if self.tell is not None:
                 self.tell(self.done, self.total)
 
+    def take_back(self, steps: int) -> None:
+        with self.lock:
+            self.done -= steps
+
 
 class _Group:
     """Candidates that share the base's forward and backward."""
@@ -159,10 +170,19 @@ class _Group:
         self._material = material
         self._should_stop = should_stop
         self._progress = progress
+        self._counted = 0
 
     def train(self, candidates: Sequence[Candidate], places: int) -> list[TrainedCandidate]:
         """Every candidate to its end; one that stops early leaves its place to the next that waits."""
-        began = time.perf_counter()
+        try:
+            return self._train(candidates, places)
+        except BaseException:
+            # They may be trained once more, in smaller groups.
+            self._progress.take_back(self._counted)
+            raise
+
+    def _train(self, candidates: Sequence[Candidate], places: int) -> list[TrainedCandidate]:
+        began_at, began = time.time(), time.perf_counter()
         course, examples = self._material.course, self._material.train.examples
         learners = [
             Learner(self._base, c, course.settings, len(examples), course.order_seed, course.passes) for c in candidates
@@ -175,11 +195,11 @@ class _Group:
             while waiting and len(running) < places:
                 running.append(waiting.popleft())
             self._step(running)
-            self._progress.add(len(running))
+            self._count(len(running))
             self._judge([learner for learner in running if learner.at_end_of_pass])
             running = [learner for learner in running if not learner.done]
         seconds = (time.perf_counter() - began) / max(1, len(learners))
-        return [learner.result(self._base.dtype, seconds) for learner in learners]
+        return [learner.result(self._base.dtype, began_at, time.time(), seconds) for learner in learners]
 
     def _step(self, learners: Sequence[Learner]) -> None:
         """One optimiser step of each learner, on the next batch of each."""
@@ -209,5 +229,9 @@ class _Group:
         for learner, scored in zip(stacks, scores, strict=True):
             learner.curve.append(scored)
             if not learner.done and not course.go_on(learner.candidate, learner.curve):
-                self._progress.add(learner.steps_left)
+                self._count(learner.steps_left)
                 learner.stop()
+
+    def _count(self, steps: int) -> None:
+        self._counted += steps
+        self._progress.add(steps)

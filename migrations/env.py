@@ -6,7 +6,9 @@ from alembic import context
 from sqlalchemy import Connection
 from sqlmodel import SQLModel
 
-import app.tables  # noqa: F401 - fills SQLModel.metadata
+import app.erasure_tables
+import app.tables
+import app.webhook_tables  # noqa: F401 - all fill SQLModel.metadata
 
 
 def run(connection: Connection) -> None:

@@ -23,6 +23,7 @@ from app.database import Database
 from app.settings import Settings
 from tests.support.keys import KEYS
 from tests.support.servers import PostgresServer, RedisServer
+from tests.support.spans import Spans, recorded
 
 _TEMPLATE = "migrated"
 _numbers = count(1)
@@ -104,11 +105,19 @@ def redis_server(shared_redis: RedisServer) -> RedisServer:
 
 
 @pytest.fixture
+def spans() -> Iterator[Spans]:
+    """What this process traces during the test."""
+    with recorded() as made:
+        yield made
+
+
+@pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Default settings with a data folder and a key of the tests' own, whatever the environment and `.env` say."""
     for name in [name for name in os.environ if name.startswith("MILP_")]:
         monkeypatch.delenv(name)
-    return Settings(_env_file=None, data_dir=tmp_path / "milp", api_keys=KEYS)
+    # The receivers of tests are on the loopback.
+    return Settings(_env_file=None, data_dir=tmp_path / "milp", api_keys=KEYS, webhooks_private=True)
 
 
 def _upgrade(url: str) -> None:

@@ -132,7 +132,8 @@ def test_the_readme_names_every_route() -> None:
 def test_ci_runs_the_readmes_commands_as_a_reader_types_them() -> None:
     script = _read(".ci/run")
     assert os.access(ROOT / ".ci/run", os.X_OK)
-    assert re.findall(r"make .*$", script.split("set -euo pipefail", 1)[1], re.MULTILINE) == ["make check", "make test"]
+    commands = re.findall(r"make .*$", script.split("set -euo pipefail", 1)[1], re.MULTILINE)
+    assert commands == ["make check", "make test", "make audit"]
     assert re.search(r"^make test\b", _read("README.md"), re.MULTILINE)
     limit = re.search(r"limit_seconds=(\d+)", script)
     assert limit is not None
@@ -147,7 +148,7 @@ def _locked() -> dict[str, Requirement]:
     return {canonicalize_name(r.name): r for r in map(Requirement, lines)}
 
 
-def _wanted(extra_names: tuple[str, ...] = ("dev", "s3", "fully-bayesian")) -> list[Requirement]:
+def _wanted(extra_names: tuple[str, ...] = ("dev", "s3", "fully-bayesian", "otel")) -> list[Requirement]:
     project = tomllib.loads(_read("pyproject.toml"))["project"]
     lines = project["dependencies"] + [line for name in extra_names for line in project["optional-dependencies"][name]]
     return [Requirement(line) for line in lines]
@@ -236,6 +237,8 @@ def test_every_variable_of_the_image_compose_and_the_env_example_is_a_setting() 
         "README.md",
         "CONTRIBUTING.md",
         "docs/security.md",
+        "docs/operations.md",
+        "ops/alerts.yml",
     ):
         assert set(re.findall(r"\bMILP_[A-Z_]+\b", _read(name))) <= settings, name
 

@@ -7,6 +7,7 @@ acknowledged before the step runs and may be lost or come twice, for the databas
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from celery import Celery, signals
@@ -15,14 +16,17 @@ from kombu.exceptions import OperationalError
 from app.database import Database
 from app.logging import configure_logging
 from app.settings import get_settings
+from app.tracing import start_tracing
 from workers import leaving
 from workers.dispatcher import Dispatcher
+from workers.presence import Presence
 
 QUEUE = "milp"
 TASK = "milp.step"
 VISIBILITY_SECONDS = 60
 """Redis hands out a message again that was fetched but not acknowledged for so long: a worker died in between."""
 _CONNECT_SECONDS = 5
+_START_SECONDS = 60.0
 
 settings = get_settings()
 app = Celery("milp", broker=settings.broker_url or "redis://127.0.0.1:6379/0", include=["workers.tasks"])
@@ -33,6 +37,8 @@ app.conf.update(
     worker_pool="prefork",
     worker_pool_start_method="spawn",
     worker_concurrency=1,
+    # A spawned process imports all anew; on a busy machine that takes longer than Celery's 4 s, which would kill it.
+    worker_proc_alive_timeout=_START_SECONDS,
     # A busy worker keeps no message that an idle one could take.
     worker_prefetch_multiplier=1,
     worker_disable_prefetch=True,
@@ -50,6 +56,7 @@ app.conf.update(
 )
 
 _dispatcher: Dispatcher | None = None
+_presence: Presence | None = None
 
 
 def ring(step_id: int) -> None:
@@ -66,31 +73,41 @@ def ring(step_id: int) -> None:
 
 def _set_up_logging(**_: Any) -> None:
     configure_logging(settings.log_level)
+    logging.captureWarnings(True)
 
 
 def _start_dispatcher(sender: Any, **_: Any) -> None:
-    global _dispatcher
+    global _dispatcher, _presence
     leaving.remember_pool(sender.pool)
     _dispatcher = Dispatcher(
         Database(settings.resolved_database_url),
         ring,
         every_seconds=settings.dispatch_seconds,
         max_attempts=settings.max_attempts,
+        lease_seconds=settings.lease_seconds,
+        end_silent=leaving.end_silent,
     )
     _dispatcher.start()
+    _presence = Presence(app.conf.broker_url, sender.hostname)
+    _presence.start()
 
 
 def _hurry(**_: Any) -> None:
     if _dispatcher is not None:
         _dispatcher.stop()
+    if _presence is not None:
+        _presence.stop()
     leaving.tell_pool()
 
 
-def _listen(**_: Any) -> None:
+def _begin_process(**_: Any) -> None:
+    """In a pool's process: the one that works, and so the one whose work is traced."""
     leaving.listen()
+    send_the_rest = start_tracing("worker")
+    signals.worker_process_shutdown.connect(lambda **_: send_the_rest(), weak=False)
 
 
 signals.setup_logging.connect(_set_up_logging, weak=False)
 signals.worker_ready.connect(_start_dispatcher, weak=False)
 signals.worker_shutting_down.connect(_hurry, weak=False)
-signals.worker_process_init.connect(_listen, weak=False)
+signals.worker_process_init.connect(_begin_process, weak=False)

@@ -22,12 +22,19 @@ class Context:
 
     Args:
         propose: answers what to try next; a worker has another process do it.
+        on_stuck: called when a step hangs; a worker ends its process, for a thread cannot be ended.
     """
 
-    def __init__(self, settings: Settings, propose: Callable[[Question], Batch] = in_this_process) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        propose: Callable[[Question], Batch] = in_this_process,
+        on_stuck: Callable[[], None] = lambda: None,
+    ) -> None:
         self.settings = settings
         self.database = Database(settings.resolved_database_url)
         self.propose = propose
+        self.on_stuck = on_stuck
         self._loading = Lock()
         self._base: Base | None = None
 

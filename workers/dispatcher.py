@@ -7,7 +7,9 @@ message sent twice does no harm. It survives the broker and the database being a
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
+from datetime import datetime
 
 import structlog
 
@@ -31,16 +33,29 @@ class Dispatcher(threading.Thread):
         send: rings the broker for the step with this id; raises OSError if the broker is away.
         every_seconds: pause between two looks.
         max_attempts: claims of one step after which its job is given up.
+        lease_seconds: how long workers take a step for.
+        end_silent: told the owners that renewed no lease though the database was there to ask: whatever of them is
+            still a process hangs.
     """
 
     def __init__(
-        self, database: Database, send: Callable[[int], None], *, every_seconds: float, max_attempts: int
+        self,
+        database: Database,
+        send: Callable[[int], None],
+        *,
+        every_seconds: float,
+        max_attempts: int,
+        lease_seconds: float,
+        end_silent: Callable[[Collection[str]], None] = lambda _owners: None,
     ) -> None:
         super().__init__(name="dispatcher", daemon=True)
         self._database = database
         self._send = send
         self._every_seconds = every_seconds
         self._max_attempts = max_attempts
+        self._lease_seconds = lease_seconds
+        self._end_silent = end_silent
+        self._looked = time.monotonic()
         self._stopped = threading.Event()
 
     def run(self) -> None:
@@ -63,7 +78,7 @@ class Dispatcher(threading.Thread):
         self._stopped.set()
 
     def look(self) -> None:
-        """Release steps whose lease ran out, then ring for each due step.
+        """Release steps whose lease ran out, heed a clock that was set back, then ring for each due step.
 
         Raises:
             DatabaseAwayError, or what `send` raises.
@@ -71,10 +86,14 @@ class Dispatcher(threading.Thread):
         with self._database.read() as session:
             moment = database_now(session)
             expired = steps.any_expired(session, moment)
-        if expired:
+            ahead = steps.any_ahead(session, moment, self._lease_seconds)
+        if ahead:
             with self._database.write() as session:
-                released = steps.release_expired(session, moment, self._max_attempts)
-            log.warning("leases_expired", steps=released)
+                steps.catch_up(session, moment, self._lease_seconds)
+            log.warning("clock_was_set_back", now=moment.isoformat())
+        if expired:
+            self._release(moment)
+        self._looked = time.monotonic()
         with self._database.read() as session:
             due = steps.due_steps(session, moment, AT_ONCE)
         for step in due:
@@ -82,3 +101,12 @@ class Dispatcher(threading.Thread):
             self._send(step.id or 0)
             with self._database.write() as session:
                 steps.mark_sent(session, step, database_now(session))
+
+    def _release(self, moment: datetime) -> None:
+        with self._database.write() as session:
+            released = steps.release_expired(session, moment, self._max_attempts)
+            silent = set(released.values()) - steps.owners_at_work(session, moment)
+        log.warning("leases_expired", steps=list(released))
+        # After a look that was long ago the database, or this process, was away: a worker could not renew either.
+        if silent and time.monotonic() - self._looked < self._lease_seconds / 2:
+            self._end_silent(silent)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from adapters_store.errors import StoreError
 from app.errors import HistoryTooShortError as HistoryTooShort
 from app.errors import ServiceError, StoreFailedError, UnavailableError
-from engine.errors import BaseModelError, EngineError, HistoryTooShortError
+from engine.errors import BaseModelError, DoesNotFitError, EngineError, HistoryTooShortError
+from engine.out_of_memory import is_out_of_memory
 from workers.search.errors import SurrogateUnavailableError
 
 
@@ -33,6 +34,14 @@ class Failure:
     unexpected: bool = False
 
 
+_out_of_memory = Failure(
+    "out_of_memory",
+    "The worker ran out of memory. Lower MILP_TRIALS_PER_STEP, or the job's batch_size, and start again.",
+    retry=True,
+    unexpected=True,
+)
+
+
 def classify(error: Exception) -> Failure:
     """What `error`, raised by a step, means for the job."""
     match error:
@@ -46,18 +55,16 @@ def classify(error: Exception) -> Failure:
             return Failure("surrogate_unavailable", f"{error}. Then start the job again.")
         case StoreError():
             return Failure(StoreFailedError.code, str(error), retry=True)
+        case DoesNotFitError():
+            return _out_of_memory
         case EngineError():
             return Failure("engine_failed", str(error))
         case UnavailableError():
             return Failure(error.code, error.detail, retry=True)
         case ServiceError():
             return Failure(error.code, error.detail)
-        case _ if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-            # torch's class of that name cannot be named without loading torch.
-            detail = (
-                "The worker ran out of memory. Lower MILP_TRIALS_PER_STEP, or the job's batch_size, and start again."
-            )
-            return Failure("out_of_memory", detail, retry=True, unexpected=True)
+        case _ if is_out_of_memory(error):
+            return _out_of_memory
         case _:
             detail = "A step of the job failed for a reason on our side; the worker's log has the details."
             return Failure("internal_error", detail, retry=True, unexpected=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import socket
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 import structlog
@@ -15,27 +18,49 @@ from app.repositories import steps
 log = structlog.get_logger(__name__)
 
 
-class Heartbeat:
-    """Renews a claim from its own thread, for as long as the `with` block runs.
+def owner_name(pid: int) -> str:
+    """How a process of this machine is named as the owner of a step."""
+    return f"{socket.gethostname()}:{pid}"
 
-    `lost` is set once the claim is certainly or possibly another worker's: it was taken, cancelled or deleted, or the
-    database could not be asked until the lease ran out.
+
+class Heartbeat:
+    """Renews a claim from its own thread, for as long as the `with` block runs and the work goes on.
+
+    `lost` is set once the claim is certainly or possibly another worker's: it was taken, cancelled or deleted, the
+    database could not be asked until the lease ran out, or the work hangs.
 
     Args:
         held: the claim, just taken.
         lease_seconds: how long each renewal lasts.
         every_seconds: pause between two renewals.
+        stuck_seconds: work that showed no sign of life for so long hangs: `alive` was not called.
+        on_stuck: called then; the lease is not renewed any more.
     """
 
-    def __init__(self, database: Database, held: steps.Claim, lease_seconds: float, every_seconds: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        held: steps.Claim,
+        lease_seconds: float,
+        every_seconds: float,
+        stuck_seconds: float = math.inf,
+        on_stuck: Callable[[], None] = lambda: None,
+    ) -> None:
         self.lost = threading.Event()
         self._database = database
         self._held = held
         self._lease_seconds = lease_seconds
         # Three tries fit into one lease, however the settings are chosen.
         self._every_seconds = min(every_seconds, lease_seconds / 3)
+        self._stuck_seconds = stuck_seconds
+        self._on_stuck = on_stuck
+        self._alive = time.monotonic()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"lease-of-step-{held.step_id}", daemon=True)
+
+    def alive(self) -> None:
+        """The work goes on."""
+        self._alive = time.monotonic()
 
     def __enter__(self) -> Heartbeat:
         self._thread.start()
@@ -50,6 +75,11 @@ class Heartbeat:
     def _beat(self) -> None:
         deadline = time.monotonic() + self._lease_seconds
         while not self._ended.wait(self._every_seconds):
+            if time.monotonic() - self._alive > self._stuck_seconds:
+                log.error("step_stuck", step=self._held.step_id, seconds=self._stuck_seconds)
+                self.lost.set()
+                self._on_stuck()
+                return
             asked = time.monotonic()
             try:
                 with self._database.write() as session:

@@ -1,6 +1,7 @@
 """How a worker ends: its main process tells the pool's processes, which give their step back instead of finishing it.
 
-Celery itself would wait for a running step, however long, or kill it and leave its lease to run out.
+Celery itself would wait for a running step, however long, or kill it and leave its lease to run out. A process that
+hangs is killed; the pool starts another in its place.
 """
 
 from __future__ import annotations
@@ -8,15 +9,21 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
 
+import structlog
+
+from workers.lease import owner_name
+from workers.with_parent import end_with_parent
+
 LEAVE = signal.SIGUSR2
 """Not SIGTERM: Celery's pool takes that one for itself, after it has called `listen`."""
-_PARENT_SECONDS = 1.0
 _leaving = threading.Event()
 _pool: Any = None
+
+log = structlog.get_logger(__name__)
 
 
 def remember_pool(pool: Any) -> None:
@@ -34,19 +41,21 @@ def tell_pool() -> None:
             os.kill(pid, LEAVE)
 
 
+def end_silent(owners: Collection[str]) -> None:
+    """In the main process: kill those of the pool's processes that are among these owners of steps."""
+    for pid in _pool.info.get("processes", []) if _pool is not None else []:
+        if owner_name(pid) in owners:
+            log.error("silent_process_killed", pid=pid)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
 def listen() -> None:
     """In a pool process: heed `tell_pool`, and do not outlive the main process."""
     signal.signal(LEAVE, lambda _number, _frame: _leaving.set())
-    threading.Thread(target=_watch_parent, args=(os.getppid(),), name="parent-watch", daemon=True).start()
+    end_with_parent()
 
 
 def is_leaving() -> bool:
     """Whether this process was asked to stop."""
     return _leaving.is_set()
-
-
-def _watch_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_PARENT_SECONDS)
-    # The main process was killed, so nobody will stop this one; the lease runs out and another worker goes on.
-    os._exit(1)

@@ -1,7 +1,7 @@
 """The surrogate in a process of its own, so that proposing takes no time from the threads that train.
 
-The two exchange lines of JSON over pipes; the process ends when its parent does, for its input ends then. Must not know
-jobs, steps or the base: a question has all that is needed.
+The two exchange lines of JSON over pipes; the process ends when its parent does. Must not know jobs, steps or the
+base: a question has all that is needed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from workers.search.loop import Batch, next_batch
 from workers.search.observations import Observation
 from workers.search.presets import Preset
 from workers.search.space import SearchSpace
+from workers.with_parent import end_with_parent
 
 
 class ProposerError(Exception):
@@ -144,6 +145,8 @@ def main() -> None:
     """Reply to each line of standard input until it ends."""
     # Ctrl-C at a terminal reaches all processes: the parent decides when this one ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Its input ends with its parent, but one that thinks does not read.
+    end_with_parent()
     # What libraries print must not come between the replies.
     replies = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())

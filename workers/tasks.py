@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import structlog
@@ -42,5 +43,11 @@ def _the_context() -> Context:
     if _context is None:
         from workers.context import Context
 
-        _context = Context(settings, _proposer.ask)
+        _context = Context(settings, _proposer.ask, _end_process)
     return _context
+
+
+def _end_process() -> None:
+    """The pool starts another in its place; the step's lease runs out and it is tried again."""
+    _proposer.interrupt()
+    os._exit(1)

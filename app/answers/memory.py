@@ -14,6 +14,7 @@ from threading import Lock
 
 from sqlmodel import Session
 
+from adapters_store import layout
 from app.repositories import history
 from app.tables import User
 from engine.history import TRAIN_FRACTION, Sample
@@ -55,9 +56,16 @@ class MemoryCache:
                 self._kept.popitem(last=False)
         return built
 
-    def forget(self, tenant: str, user_id: str) -> None:
+    def forget(self, folder: str) -> None:
+        """Drop the retriever of the user whose folder of the store this is."""
         with self._lock:
-            self._kept.pop((tenant, user_id), None)
+            for key in [key for key in self._kept if layout.user_folder(*key) == folder]:
+                del self._kept[key]
+
+    def clear(self) -> None:
+        """Drop all."""
+        with self._lock:
+            self._kept.clear()
 
 
 def train_part(samples: Sequence[Sample]) -> Sequence[Sample]:

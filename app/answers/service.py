@@ -7,19 +7,22 @@ from its next request on. Knows no HTTP.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from adapters_store.errors import AdapterCorruptError, AdapterNotFoundError, StoreError
+from app import tracing
 from app.answers.choice import Choice, Mode, UsedMode, choose, shortened, without_user, without_version
 from app.answers.memory import MemoryCache
 from app.answers.runtime import AnsweringRuntime, Loaded
 from app.database import Database
-from app.errors import AdapterUnusableError, ServiceError, StoreFailedError
+from app.errors import AdapterUnusableError, LearnedDeletedSamplesError, ServiceError, StoreFailedError
+from app.forgetting.presence import Presence, Visit
 from app.metrics import Metrics
 from app.settings import Settings
+from app.tables import Version
 from engine.errors import PromptTooLongError, StackMismatchError
 from engine.history import Sample
 from engine.prompts import Message
@@ -52,6 +55,7 @@ class Started:
     version_id: str | None
     memory: tuple[Sample, ...]
     warning: ServiceError | None
+    visit: Visit | None = None
 
 
 class AnswerService:
@@ -64,6 +68,7 @@ class AnswerService:
         store: AdapterStore,
         runtime: AnsweringRuntime,
         cache: MemoryCache,
+        presence: Presence,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
@@ -71,6 +76,7 @@ class AnswerService:
         self._store = store
         self._runtime = runtime
         self._cache = cache
+        self._presence = presence
         self._metrics = metrics
 
     def begin(
@@ -78,7 +84,7 @@ class AnswerService:
     ) -> Started:
         """Put an answer to the conversation's last message into the running batch; returns once it is queued.
 
-        Without a user the base answers.
+        Without a user the base answers. Call `ended` when there is no more of it to come.
 
         Raises:
             UserNotFoundError, NoActiveVersionError: see `choose`.
@@ -89,11 +95,46 @@ class AnswerService:
         loaded = self._runtime.get()
         if user_id is None:
             return self._submit(loaded, without_user(conversation), decoding, None, tenant)
+        visit = self._presence.enter(tenant, user_id)
+        try:
+            return replace(self._begin(loaded, tenant, user_id, conversation, mode, decoding), visit=visit)
+        except BaseException:
+            self._presence.leave(visit)
+            raise
+
+    def ended(self, started: Started) -> None:
+        """No more of this answer will come, whole or broken off."""
+        if started.visit is not None:
+            self._presence.leave(started.visit)
+
+    def finished(self, started: Started) -> None:
+        """Count and time an answer that has come to its end."""
+        answer = started.answer
+        self._metrics.count_answer(started.mode, answer.prompt_tokens, answer.completion_tokens)
+        about: tracing.Attributes = {
+            "milp.mode": started.mode,
+            "milp.version": started.version_id or "",
+            "milp.prompt_tokens": answer.prompt_tokens,
+            "milp.completion_tokens": answer.completion_tokens,
+        }
+        for phase, began, ended in answer.timeline.phases():
+            self._metrics.time_answer(phase, ended - began)
+            tracing.past_span(f"answer {phase}", began, ended, about)
+
+    def _begin(
+        self,
+        loaded: Loaded,
+        tenant: str,
+        user_id: str,
+        conversation: Sequence[Message],
+        mode: Mode,
+        decoding: Decoding,
+    ) -> Started:
         pairs, owner = self._settings.memory_pairs, f"{tenant}/{user_id}"
         with self._database.read() as session:
             choice = choose(session, self._cache, tenant, user_id, conversation, mode, pairs)
         try:
-            return self._submit_fitting(loaded, choice, conversation, decoding, None, owner)
+            return self._submit_fitting(loaded, choice, conversation, decoding, _caution(choice.version), owner)
         except (AdapterUnusableError, StoreFailedError) as error:
             if mode != "auto":
                 raise
@@ -102,11 +143,6 @@ class AnswerService:
             with self._database.read() as session:
                 choice = without_version(session, self._cache, tenant, user_id, conversation, pairs)
             return self._submit_fitting(loaded, choice, conversation, decoding, error, owner)
-
-    def finished(self, started: Started) -> None:
-        """Count an answer that has come to its end."""
-        answer = started.answer
-        self._metrics.count_answer(started.mode, answer.prompt_tokens, answer.completion_tokens)
 
     def _submit_fitting(
         self,
@@ -153,3 +189,13 @@ class AnswerService:
             owner=owner,
         )
         return Started(answer, choice.mode, version.id if version else None, choice.memory, warning)
+
+
+def _caution(version: Version | None) -> ServiceError | None:
+    """What is to be known of an answer by this version."""
+    if version is None or not version.deleted_samples:
+        return None
+    return LearnedDeletedSamplesError(
+        f"Version '{version.id}' has learned {len(version.deleted_samples)} samples that were deleted since. "
+        "Personalise the user again, or deactivate the version."
+    )

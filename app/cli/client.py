@@ -65,6 +65,13 @@ class ServiceClient:
     def user(self, user_id: str) -> Json:
         return self._call("GET", _user(user_id))
 
+    def erase_user(self, user_id: str) -> Json:
+        """Delete a user with everything; the erasure."""
+        return self._call("DELETE", _user(user_id))
+
+    def erasure(self, erasure_id: str) -> Json:
+        return self._call("GET", f"/v1/erasures/{quote(erasure_id, safe='')}")
+
     def versions(self, user_id: str) -> list[Json]:
         return list(self._items(_user(user_id, "versions")))
 
@@ -94,6 +101,27 @@ class ServiceClient:
 
     def trials(self, job_id: str) -> list[Json]:
         return list(self._items(f"/v1/jobs/{quote(job_id, safe='')}/trials"))
+
+    def webhooks(self) -> Iterator[Json]:
+        return self._items("/v1/webhooks")
+
+    def add_webhook(self, body: Json) -> Json:
+        """The webhook with its secret."""
+        return self._call("POST", "/v1/webhooks", json=body)
+
+    def delete_webhook(self, webhook_id: str) -> Json:
+        return self._call("DELETE", _webhook(webhook_id))
+
+    def test_webhook(self, webhook_id: str) -> Json:
+        """The delivery that was made."""
+        return self._call("POST", _webhook(webhook_id, "test"))
+
+    def deliveries(self, webhook_id: str, state: str | None) -> Iterator[Json]:
+        """A webhook's deliveries, newest first."""
+        return self._items(_webhook(webhook_id, "deliveries"), {"state": state})
+
+    def redeliver(self, webhook_id: str, delivery_id: str) -> Json:
+        return self._call("POST", _webhook(webhook_id, "deliveries", delivery_id, "redeliver"))
 
     def respond(self, user_id: str, query: str, *, mode: str = "auto", **options: Any) -> Json:
         """The whole answer to one query."""
@@ -155,6 +183,10 @@ class ServiceClient:
 
 def _user(user_id: str, *rest: str) -> str:
     return "/".join(["/v1/users", quote(user_id, safe=""), *(quote(part, safe="") for part in rest)])
+
+
+def _webhook(webhook_id: str, *rest: str) -> str:
+    return "/".join(["/v1/webhooks", *(quote(part, safe="") for part in (webhook_id, *rest))])
 
 
 def _refused(response: httpx.Response) -> RefusedError:

@@ -13,8 +13,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from app.cli import keys
+from app.cli import backups, keys, webhooks
 from app.cli.errors import CliError, Terminated
+from app.cli.options import Key, Url
 
 _SIGNALLED = {"SIGTERM": 143, "SIGHUP": 129}
 
@@ -73,13 +74,10 @@ app = typer.Typer(
 )
 
 app.add_typer(keys.app, name="keys")
+app.add_typer(webhooks.app, name="webhooks")
+app.command()(backups.backup)
+app.command()(backups.restore)
 
-Url = Annotated[
-    str | None, typer.Option("--url", envvar="MILP_URL", help="The service. Default: the one `milp up` starts here.")
-]
-Key = Annotated[
-    str | None, typer.Option("--api-key", envvar="MILP_API_KEY", help="API key. Default: this machine's own.")
-]
 User = Annotated[str, typer.Argument(help="The user's id.", metavar="USER")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of everything embedded (MILP_DATA_DIR).")]
 Trials = Annotated[int | None, typer.Option("--trials", min=2, max=1000, help="Most trials, the base's included.")]
@@ -239,6 +237,23 @@ def export(
 
     with serving.client(url, api_key) as client:
         commands.export(client, user, version, to)
+
+
+@app.command()
+def forget(
+    user: User,
+    receipt: Annotated[Path | None, typer.Option("--receipt", help="New file for the signed receipt.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether you mean it.")] = False,
+    url: Url = None,
+    api_key: Key = None,
+) -> None:
+    """Erase a user with everything, for a signed receipt. It cannot be undone."""
+    from app.cli import forgetting, serving
+
+    if not yes:
+        typer.confirm(f"Erase {user} with history, jobs and versions?", abort=True)
+    with serving.client(url, api_key) as client:
+        forgetting.forget(client, user, receipt)
 
 
 @app.command()

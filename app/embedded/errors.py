@@ -22,6 +22,10 @@ class RedisMissingError(EmbeddedError):
     """There is no redis-server to start."""
 
 
+class BackupError(EmbeddedError):
+    """A backup cannot be made or used."""
+
+
 class PartFailedError(EmbeddedError):
     """A child process ended, or never became ready. `log_tail` holds the last lines it wrote, oldest first."""
 

@@ -133,11 +133,11 @@ class EmbeddedService:
         self.settings = self.settings.model_copy(update={k: v for k, v in update.items() if v is not None})
 
     def _start_worker(self, log: Path, environment: dict[str, str]) -> Child:
-        celery = ["-A", "workers.celery_app", "worker", "--pool=prefork", "--concurrency=1"]
-        quiet = ["--without-gossip", "--without-mingle", f"--loglevel={self.settings.log_level}"]
+        celery = ["-A", "workers.celery_app", "--quiet", "worker", "--pool=prefork", "--concurrency=1"]
+        alone = ["--without-gossip", "--without-mingle"]
         child = Child(
             "worker",
-            [*_YIELDING, sys.executable, "-m", "celery", *celery, *quiet],
+            [*_YIELDING, sys.executable, "-m", "celery", *celery, *alone],
             environment=environment,
             log=log,
             grace_seconds=_WORKER_GRACE_SECONDS,
@@ -147,11 +147,12 @@ class EmbeddedService:
 
     def _start_api(self, log: Path, environment: dict[str, str]) -> Child:
         uvicorn = ["--factory", "app.main:create_app", "--host", self.settings.host, "--port", str(self.settings.port)]
-        ending = ["--log-level", self.settings.log_level, "--no-access-log", "--timeout-graceful-shutdown", "5"]
-        ending += ["--timeout-keep-alive", _KEEP_ALIVE_SECONDS]
+        # Until the service has set up its own lines, uvicorn writes plain text: only what goes wrong.
+        options = ["--log-level", "warning", "--no-access-log", "--timeout-graceful-shutdown", "5"]
+        options += ["--timeout-keep-alive", _KEEP_ALIVE_SECONDS]
         child = Child(
             "API",
-            [sys.executable, "-m", "uvicorn", *uvicorn, *ending],
+            [sys.executable, "-m", "uvicorn", *uvicorn, *options],
             environment=environment,
             log=log,
             grace_seconds=_API_GRACE_SECONDS,

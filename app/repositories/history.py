@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, insert
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from app.errors import TooManySamplesError
+from app.errors import SampleNotFoundError, TooManySamplesError
 from app.repositories.paging import Page, page
 from app.repositories.text import check_text
 from app.repositories.users import lock_user
@@ -53,7 +53,7 @@ def add_samples(session: Session, tenant: str, user_id: str, samples: Sequence[S
     for number, sample in enumerate(samples):
         check_text(f"Sample {number}", sample.query + sample.response)
     lock_user(session, tenant, user_id)
-    known = set(session.exec(_of_user(select(SampleRow.digest), tenant, user_id)))
+    known = set(digests(session, tenant, user_id))
     before, received, rows = len(known), now(), []
     for sample in samples:
         digest = sample_digest(sample.query, sample.response)
@@ -100,6 +100,35 @@ def page_samples(session: Session, tenant: str, user_id: str, cursor: str | None
 
 def count_samples(session: Session, tenant: str, user_id: str) -> int:
     return session.exec(_of_user(select(func.count(col(SampleRow.id))), tenant, user_id)).one()
+
+
+def get_sample(session: Session, tenant: str, user_id: str, sample_id: int) -> SampleRow:
+    """Raises: SampleNotFoundError."""
+    row = session.exec(_of_user(select(SampleRow), tenant, user_id).where(SampleRow.id == sample_id)).one_or_none()
+    if row is None:
+        raise SampleNotFoundError(
+            f"User '{user_id}' has no sample {sample_id}. GET /v1/users/{user_id}/history lists them."
+        )
+    return row
+
+
+def delete_sample(session: Session, row: SampleRow) -> None:
+    """Delete one sample."""
+    session.delete(row)
+    session.flush()
+
+
+def ids_by_digest(session: Session, tenant: str, user_id: str) -> dict[str, int]:
+    """The ids of the user's samples by their digests."""
+    statement = select(SampleRow.digest, SampleRow.id).where(
+        SampleRow.tenant_id == tenant, SampleRow.user_id == user_id
+    )
+    return {digest: sample_id or 0 for digest, sample_id in session.exec(statement)}
+
+
+def digests(session: Session, tenant: str, user_id: str) -> list[str]:
+    """The digest of each sample, in no order."""
+    return list(session.exec(_of_user(select(SampleRow.digest), tenant, user_id)))
 
 
 def delete_history(session: Session, tenant: str, user_id: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, exists, func, or_, text, update
@@ -10,23 +11,42 @@ from sqlmodel import Session, col, select
 from app.errors import InvalidTransitionError, JobNotFoundError
 from app.job_options import ResolvedOptions
 from app.job_states import FINAL, STATUS_OF_STEP, JobStatus, StepKind, StepState, TrialState, may_follow
-from app.repositories import events
+from app.repositories import deliveries, events
 from app.repositories.clock import database_now
 from app.repositories.paging import Page, page
 from app.repositories.users import lock_user
 from app.tables import Job, Step, Trial, now
 
 
-def create_job(session: Session, tenant: str, user_id: str, options: ResolvedOptions, key_id: str | None = None) -> Job:
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What made a job begin.
+
+    Args:
+        key_id: the API key that asked for it.
+        request_id: the request it asked with.
+        trace: the span of that request, as a W3C traceparent, where it is traced.
+    """
+
+    key_id: str
+    request_id: str | None = None
+    trace: str | None = None
+
+
+def create_job(
+    session: Session, tenant: str, user_id: str, options: ResolvedOptions, cause: Cause | None = None
+) -> Job:
     """A queued job with its first step, due at once; a worker hears of it after the commit.
 
-    `key_id` is the API key that asked for it, None where none did.
+    `cause` is None where no request asked for it.
 
     Raises:
         UserNotFoundError: there is no such user.
     """
     lock_user(session, tenant, user_id)
-    job = Job(tenant_id=tenant, user_id=user_id, options=options.model_dump(mode="json"), key_id=key_id)
+    job = Job(tenant_id=tenant, user_id=user_id, options=options.model_dump(mode="json"))
+    if cause is not None:
+        job.key_id, job.request_id, job.trace = cause.key_id, cause.request_id, cause.trace
     session.add(job)
     session.flush()
     add_step(session, job, StepKind.plan)
@@ -55,6 +75,12 @@ def unfinished_jobs_of_key(session: Session, tenant: str, key_id: str) -> int:
         Job.tenant_id == tenant, Job.key_id == key_id, col(Job.status).not_in(list(FINAL))
     )
     return session.exec(statement).one()
+
+
+def unfinished_jobs(session: Session, tenant: str, user_id: str) -> list[Job]:
+    """The user's jobs that have not ended, by id."""
+    statement = select(Job).where(Job.tenant_id == tenant, Job.user_id == user_id, col(Job.status).not_in(list(FINAL)))
+    return list(session.exec(statement.order_by(col(Job.id))))
 
 
 def queued_job(session: Session, tenant: str, user_id: str) -> Job | None:
@@ -138,7 +164,7 @@ def lock_job(session: Session, job: Job) -> None:
 
 
 def set_status(session: Session, job: Job, status: JobStatus) -> None:
-    """Move the job on, stamp its times, and tell those who follow it. `job` must belong to this session.
+    """Move the job on, stamp its times, and tell those who follow it, webhooks of its end. `job` is this session's.
 
     Raises:
         InvalidTransitionError: that status may not follow the present one.
@@ -158,6 +184,8 @@ def set_status(session: Session, job: Job, status: JobStatus) -> None:
         job.finished_at = moment
         job.seconds_left = None
     events.append(session, job, "status", {"status": status.value})
+    if status.is_final:
+        deliveries.announce(session, job, moment)
 
 
 def seconds_at_work(job: Job, moment: datetime) -> float:

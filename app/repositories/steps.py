@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, exists, or_, update
+from sqlalchemy import ColumnElement, and_, delete, exists, or_, update
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
@@ -23,7 +23,7 @@ from app.repositories.clock import database_now
 from app.tables import Event, Job, Step, Trial, now
 
 LONGEST_PAUSE_SECONDS = 60.0
-"""Longest pause between two sends of one step: what a lost message costs at worst."""
+"""Longest pause between two sends of one step, what a lost message costs at worst; and before another attempt."""
 _IDLE = FINAL | {JobStatus.paused}
 _OPEN = frozenset({StepState.ready, StepState.claimed})
 
@@ -137,13 +137,14 @@ def open_steps(session: Session, job: Job, kind: StepKind) -> int:
 
 
 def give_back(session: Session, held: Claim, pause_seconds: float = 0.0) -> None:
-    """Leave a step undone, for any worker to take after the pause.
+    """Leave a step undone, for any worker to take after the pause, which is cut to LONGEST_PAUSE_SECONDS.
 
     Raises:
         LeaseLostError: the claim is no longer the present one.
     """
     _, step = hold(session, held)
-    _make_ready(session, step, database_now(session) + timedelta(seconds=pause_seconds))
+    pause = timedelta(seconds=min(pause_seconds, LONGEST_PAUSE_SECONDS))
+    _make_ready(session, step, database_now(session) + pause)
 
 
 def fail(session: Session, held: Claim, code: str, detail: str) -> None:
@@ -161,29 +162,62 @@ def any_expired(session: Session, moment: datetime) -> bool:
     return session.exec(select(_expired(moment).exists())).one()
 
 
-def release_expired(session: Session, moment: datetime, max_attempts: int) -> list[int]:
+def release_expired(session: Session, moment: datetime, max_attempts: int) -> dict[int, str]:
     """Make steps whose worker fell silent ready again; a job whose step was tried too often fails (`gave_up`).
 
     Returns:
-        Ids of the steps whose lease had run out.
+        Ids of the steps whose lease had run out, with their owners.
     """
-    released = []
+    released = {}
     for step in session.exec(_expired(moment).order_by(col(Step.id))).all():
         job = _locked_job(session, step)
         session.refresh(step)
         if job is None or step.state != StepState.claimed or step.lease_until is None or step.lease_until >= moment:
             continue
-        released.append(step.id or 0)
+        released[step.id or 0] = step.owner or ""
         if step.attempt >= max_attempts:
             detail = (
-                f"The {step.kind} step was started {step.attempt} times and its worker died or fell silent each time, "
-                "so the job was given up. See the worker's log, for instance for lack of memory, then start it again."
+                f"The {step.kind} step was started {step.attempt} times and its worker died, fell silent or got stuck "
+                "each time, so the job was given up. See the worker's log, for instance for lack of memory, then start "
+                "it again."
             )
             _fail_job(session, job, step, "gave_up", detail)
         else:
             _make_ready(session, step, moment)
     session.flush()
     return released
+
+
+def owners_at_work(session: Session, moment: datetime) -> set[str]:
+    """Owners of steps whose lease has not run out."""
+    held = select(Step.owner).where(Step.state == StepState.claimed, col(Step.lease_until) >= moment)
+    return {owner or "" for owner in session.exec(held)}
+
+
+def any_ahead(session: Session, moment: datetime, lease_seconds: float) -> bool:
+    """Whether the clock was set back: some lease or due time is further ahead than any is made. No write lock."""
+    return session.exec(select(select(Step).where(or_(*_ahead(moment, lease_seconds))).exists())).one()
+
+
+def catch_up(session: Session, moment: datetime, lease_seconds: float) -> None:
+    """After the clock was set back: nobody waits for it to come again to where it was.
+
+    A worker that lives renews its lease from here on; one that does not has lost it when this one has run out.
+    """
+    waits, lease = _ahead(moment, lease_seconds)
+    lease_until = moment + timedelta(seconds=lease_seconds)
+    for where, values in ((waits, {"send_after": moment}), (lease, {"lease_until": lease_until})):
+        session.exec(update(Step).where(where).values(values), execution_options={"synchronize_session": False})
+
+
+def _ahead(moment: datetime, lease_seconds: float) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    # Twice what is ever made: a worker's own settings may differ a little.
+    longest_pause = moment + timedelta(seconds=2 * LONGEST_PAUSE_SECONDS)
+    longest_lease = moment + timedelta(seconds=2 * lease_seconds)
+    return (
+        and_(col(Step.state) == StepState.ready, col(Step.send_after) > longest_pause),
+        and_(col(Step.state) == StepState.claimed, col(Step.lease_until) > longest_lease),
+    )
 
 
 def _startable() -> SelectOfScalar[Step]:

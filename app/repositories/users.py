@@ -7,9 +7,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
 from app.errors import UserNotFoundError
+from app.repositories.erasures import refuse_if_erasing
 from app.repositories.paging import Page, page
 from app.repositories.text import check_text
 from app.tables import Job, SampleRow, User, Version, now
+from app.webhook_tables import WebhookDelivery
 
 
 def ensure_user(session: Session, tenant: str, user_id: str, profile: str | None) -> User:
@@ -19,6 +21,7 @@ def ensure_user(session: Session, tenant: str, user_id: str, profile: str | None
 
     Raises:
         InvalidEncodingError: the profile cannot be kept as text.
+        UserBeingErasedError: one of that id is being erased.
     """
     check_text("The profile", profile or "")
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
@@ -29,6 +32,7 @@ def ensure_user(session: Session, tenant: str, user_id: str, profile: str | None
         .on_conflict_do_nothing()
     )
     user = lock_user(session, tenant, user_id)
+    refuse_if_erasing(session, tenant, user_id)
     if profile is not None and profile != user.profile:
         user.profile = profile
         user.updated_at = now()
@@ -71,7 +75,8 @@ def page_users(session: Session, tenant: str, cursor: str | None, limit: int) ->
 
 
 def delete_user(session: Session, tenant: str, user_id: str) -> None:
-    """Erase the user and everything of theirs: samples, jobs with steps, trials and events, versions.
+    """Erase the user and everything of theirs: samples, jobs with steps, trials and events, versions, and what
+    webhooks were told or are still to be told of them.
 
     The stored stacks are the store's to erase.
 
@@ -82,7 +87,7 @@ def delete_user(session: Session, tenant: str, user_id: str) -> None:
     user = lock_user(session, tenant, user_id)
     # Once more: a job made between the two statements above.
     _delete_jobs(session, tenant, user_id)
-    for table in (Version, SampleRow):
+    for table in (Version, SampleRow, WebhookDelivery):
         session.exec(
             delete(table).where(col(table.tenant_id) == tenant, col(table.user_id) == user_id),
             execution_options={"synchronize_session": False},

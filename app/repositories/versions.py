@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from app.errors import VersionNotFoundError
 from app.repositories.paging import Page, page
 from app.repositories.users import lock_user
-from app.tables import User, Version, now
+from app.tables import Job, User, Version, now
 
 
 def add_version(session: Session, version: Version) -> Version:
@@ -51,6 +52,32 @@ def get_version(session: Session, tenant: str, user_id: str, version_id: str) ->
     return version
 
 
+def with_jobs(session: Session, tenant: str, user_id: str) -> list[tuple[Version, Job | None]]:
+    """The user's versions, oldest first, each with the job that made it."""
+    statement = (
+        select(Version, Job)
+        .join(Job, col(Job.id) == Version.job_id, isouter=True)
+        .where(Version.tenant_id == tenant, Version.user_id == user_id)
+        .order_by(col(Version.row))
+    )
+    return [(version, job) for version, job in session.exec(statement)]
+
+
+def mark_deleted_sample(session: Session, tenant: str, user_id: str, version_ids: Sequence[str], digest: str) -> None:
+    """Note in these versions that a sample they have learned is gone."""
+    for version_id in version_ids:
+        version = get_version(session, tenant, user_id, version_id)
+        # A new list: the change of one in place would not be seen.
+        version.deleted_samples = sorted({*(version.deleted_samples or ()), digest})
+        session.add(version)
+    session.flush()
+
+
+def all_paths(session: Session) -> list[str]:
+    """Folders in the store of all versions of all tenants, each once."""
+    return list(session.exec(select(Version.path).distinct().order_by(Version.path)))
+
+
 def active_version(session: Session, tenant: str, user_id: str) -> Version | None:
     """The version that answers for this user; None where there is none, or no such user."""
     statement = (
@@ -64,6 +91,12 @@ def active_version(session: Session, tenant: str, user_id: str) -> Version | Non
         .where(Version.tenant_id == tenant, Version.user_id == user_id)
     )
     return session.exec(statement).one_or_none()
+
+
+def paths_in(session: Session, tenant: str, folder: str) -> set[str]:
+    """Paths of the versions that lie in this folder of the store."""
+    statement = select(Version.path).where(Version.tenant_id == tenant, col(Version.path).startswith(f"{folder}/"))
+    return set(session.exec(statement))
 
 
 def activate(session: Session, user: User, version_id: str | None) -> None:

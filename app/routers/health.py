@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from app import errors, readiness
 from app.metrics import CONTENT_TYPE
 from app.openapi import only_problems
-from app.repositories import overview
+from app.repositories import overview, tallies
 from app.schemas.health import Alive, Ready
 from app.state import ServicesDep
 
@@ -55,8 +55,10 @@ def metrics(services: ServicesDep) -> Response:
     try:
         with services.database.read() as session:
             services.metrics.set_jobs(overview.jobs_by_status(session), overview.steps_waiting(session))
+            services.metrics.set_tallies(tallies.of_all_tenants(session))
         services.metrics.set_database_up(True)
     except errors.DatabaseAwayError:
         # The process's own figures are wanted most when something is away.
         services.metrics.set_database_up(False)
+    services.metrics.set_workers(readiness.workers_alive(services))
     return Response(services.metrics.text(), headers={"Content-Type": CONTENT_TYPE})

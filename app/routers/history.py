@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from app import erasing, errors
+from adapters_store import layout
+from app import errors
+from app.access import audit
 from app.auth import Reader, Writer
+from app.forgetting import erasing, samples
 from app.forms import is_form, read_form
 from app.idempotency import OnceDep
 from app.importing import Import, Importer, job_options_from
 from app.intake import take_in
 from app.openapi import problems
 from app.repositories import history, users
-from app.routers.parameters import CursorParam, LimitParam, UserIdDep
+from app.routers.parameters import WARNING_HEADER, CursorParam, ErasedUserIdDep, LimitParam, SampleIdParam, UserIdDep
 from app.schemas.common import Paged
-from app.schemas.history import ConversationIn, HistoryAdded, HistoryErased, HistoryIn, HistoryUpload, SampleOut
+from app.schemas.erasures import ErasureOut, SampleDeleted
+from app.schemas.history import ConversationIn, HistoryAdded, HistoryIn, HistoryUpload, SampleOut
 from app.state import ServicesDep
 
 router = APIRouter(tags=["history"])
@@ -90,6 +94,7 @@ async def _received_form(request: Request) -> Received:
         errors.TooManySamplesError,
         errors.HistoryTooShortError,
         errors.TooManyJobsError,
+        errors.UserBeingErasedError,
         errors.IdempotencyKeyReusedError,
         errors.BodyTooLargeError,
         errors.UnsupportedMediaTypeError,
@@ -139,11 +144,46 @@ def list_history(
     )
 
 
-@router.delete("/v1/users/{user_id}/history", responses=problems(errors.UserNotFoundError, errors.StoreFailedError))
-def delete_history(user_id: UserIdDep, caller: Writer, services: ServicesDep) -> HistoryErased:
+@router.delete(
+    "/v1/users/{user_id}/history",
+    responses=problems(errors.UserNotFoundError, errors.InvalidUserIdError, errors.StoreFailedError),
+)
+def delete_history(user_id: ErasedUserIdDep, caller: Writer, services: ServicesDep) -> ErasureOut:
     """Delete the user's samples, cancel their jobs, and erase every stack made of them. The user stays."""
-    gone = erasing.erase_history(services, caller.deed, user_id)
-    return HistoryErased(user_id=user_id, samples=gone.samples, versions=gone.versions, jobs_cancelled=gone.jobs)
+    return erasing.erase_history(services, caller.deed, user_id)
+
+
+@router.delete(
+    "/v1/users/{user_id}/history/{sample_id}",
+    response_model=SampleDeleted,
+    responses=problems(
+        errors.UserNotFoundError,
+        errors.InvalidUserIdError,
+        errors.SampleNotFoundError,
+        errors.HistoryTooShortError,
+        errors.EmptyHistoryError,
+        errors.TooManyJobsError,
+        errors.UserBeingErasedError,
+    ),
+)
+def delete_sample(
+    user_id: UserIdDep,
+    sample_id: SampleIdParam,
+    caller: Writer,
+    services: ServicesDep,
+    response: Response,
+    personalize: Annotated[bool, Query(description="start a job that learns the history without it")] = False,
+) -> SampleDeleted:
+    """Delete one sample. Versions that have learned it are marked: they go on answering, each time with the warning
+    `learned_deleted_samples`, until the user is personalised again. Jobs that are learning it are cancelled.
+    """
+    with audit.noted(services.database, caller.deed) as session:
+        deleted = samples.delete_sample(session, caller.identity, user_id, sample_id, personalize, services.settings)
+        audit.done(session, caller.deed)
+    services.memory.forget(layout.user_folder(caller.tenant, user_id))
+    if deleted.versions_marked:
+        response.headers[WARNING_HEADER] = errors.LearnedDeletedSamplesError.code
+    return deleted
 
 
 def _parsed(importer: Importer, body: Received) -> Import:

@@ -90,10 +90,11 @@ def import_file(
     wanted: Literal["auto"] | bool = "auto" if personalize == "auto" else personalize == "true"
     given = FileGiven(file_format, *files, user if user is None else checked_user_id(user), wanted)
     imported = converted(given, services.settings)
-    return once.run(
-        services.database,
-        caller.deed,
-        202,
-        lambda session: take_in_all(session, caller.identity, caller.deed, imported, given, services.settings),
-        notes_itself=True,
-    )
+    with services.presence.of(caller.tenant, [one.user_id for one in imported.users]):
+        return once.run(
+            services.database,
+            caller.deed,
+            202,
+            lambda session: take_in_all(session, caller.identity, caller.deed, imported, given, services.settings),
+            notes_itself=True,
+        )

@@ -40,7 +40,8 @@ async def begin(
 
 
 async def end(services: Services, caller: Caller, started: Started) -> None:
-    """Count the answer's tokens, whole or broken off."""
+    """Count the answer's tokens, whole or broken off; an erasure of the user waits for it no longer."""
+    services.answers.ended(started)
     if not caller.identity.limits.tokens_per_day:
         return
     tokens = started.answer.completion_tokens

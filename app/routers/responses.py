@@ -18,14 +18,13 @@ from app.openapi import event_stream, problems
 from app.problems import as_service_error, problem_body
 from app.routers import metered
 from app.routers.answer_stream import AnswerStream
-from app.routers.parameters import UserIdDep
+from app.routers.parameters import WARNING_HEADER, UserIdDep
 from app.schemas.responses import MemoryPair, ResponseIn, ResponseOut, ResponseWarning, Usage
 from app.state import Services, ServicesDep
 from engine.prompts import Message
 
 router = APIRouter(tags=["answers"])
 
-WARNING_HEADER = "Milp-Warning"
 ANSWER_PROBLEMS = (
     errors.UserNotFoundError,
     errors.InvalidUserIdError,
@@ -93,7 +92,7 @@ def _finished(services: Services, started: Started, text: str) -> str:
 
 
 def warning_headers(started: Started) -> dict[str, str]:
-    """Says by its code why the active version did not answer."""
+    """Says by its code why the active version did not answer, or what is to be known of the one that did."""
     return {WARNING_HEADER: started.warning.code} if started.warning else {}
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
-from app import erasing, errors, job_views
+from app import errors, job_views
 from app.auth import Reader, Writer
+from app.forgetting import erasing
 from app.idempotency import OnceDep
 from app.intake import start_job
 from app.job_options import JobOptions
 from app.openapi import problems
 from app.repositories import history, users
-from app.routers.parameters import CursorParam, LimitParam, UserIdDep
+from app.routers.parameters import CursorParam, ErasedUserIdDep, LimitParam, UserIdDep
 from app.schemas.common import Paged
+from app.schemas.erasures import ErasureOut
 from app.schemas.jobs import JobOut
-from app.schemas.users import UserErased, UserOut, UserSummary
+from app.schemas.users import UserOut, UserSummary
 from app.state import ServicesDep
 
 router = APIRouter(tags=["users"])
@@ -45,8 +47,11 @@ def get_user(user_id: UserIdDep, caller: Reader, services: ServicesDep) -> UserO
     "/v1/users/{user_id}",
     responses=problems(errors.UserNotFoundError, errors.InvalidUserIdError, errors.StoreFailedError),
 )
-def delete_user(user_id: UserIdDep, caller: Writer, services: ServicesDep) -> UserErased:
-    """Delete the user with everything: history, jobs, versions, stored stacks."""
+def delete_user(user_id: ErasedUserIdDep, caller: Writer, services: ServicesDep) -> ErasureOut:
+    """Delete the user with everything: history, jobs, versions, stored stacks, and what processes hold in memory.
+
+    Database and store are done when this answers; GET /v1/erasures/{id} says when every process has confirmed.
+    """
     return erasing.erase_user(services, caller.deed, user_id)
 
 

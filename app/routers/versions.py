@@ -8,11 +8,13 @@ from sqlmodel import Session
 
 from app import errors
 from app.auth import Caller, Reader, Writer
+from app.forgetting.samples import learned_samples
 from app.idempotency import OnceDep
 from app.openapi import problems
 from app.repositories import users, versions
 from app.routers.parameters import CursorParam, LimitParam, UserIdDep, VersionIdDep
 from app.schemas.common import Paged
+from app.schemas.erasures import LearnedSamples
 from app.schemas.versions import ActiveVersion, VersionOut
 from app.state import ServicesDep
 
@@ -30,7 +32,11 @@ def list_versions(
         active = users.get_user(session, caller.tenant, user_id).active_version_id
         page = versions.page_versions(session, caller.tenant, user_id, cursor, limit)
     items = [
-        VersionOut(**version.model_dump(exclude={"row", "tenant_id"}), active=version.id == active)
+        VersionOut(
+            **version.model_dump(exclude={"row", "tenant_id", "deleted_samples"}),
+            deleted_samples=version.deleted_samples or [],
+            active=version.id == active,
+        )
         for version in page.items
     ]
     return Paged(items=items, next_cursor=page.next_cursor)
@@ -71,6 +77,24 @@ def export(user_id: UserIdDep, version_id: VersionIdDep, caller: Reader, service
     content = services.store.export_zip(path)
     headers = {"Content-Disposition": f'attachment; filename="{version_id}.zip"'}
     return Response(content, media_type="application/zip", headers=headers)
+
+
+@router.get(
+    "/v1/users/{user_id}/versions/{version_id}/samples",
+    responses=problems(
+        errors.UserNotFoundError,
+        errors.InvalidUserIdError,
+        errors.VersionNotFoundError,
+        errors.AdapterUnusableError,
+        errors.StoreFailedError,
+    ),
+)
+def list_learned(user_id: UserIdDep, version_id: VersionIdDep, caller: Reader, services: ServicesDep) -> LearnedSamples:
+    """The samples the version was trained on, by their digests, and which of them were deleted since."""
+    with services.database.read() as session:
+        users.get_user(session, caller.tenant, user_id)
+        version = versions.get_version(session, caller.tenant, user_id, version_id)
+        return learned_samples(session, version, services.store.metadata(version.path)["samples"])
 
 
 def _point(session: Session, caller: Caller, user_id: str, version_id: str | None) -> ActiveVersion:

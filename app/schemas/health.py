@@ -21,4 +21,4 @@ class Part(BaseModel):
 
 class Ready(BaseModel):
     status: Literal["ready"] = "ready"
-    parts: dict[str, Part] = Field(description="database, broker, store, base_model")
+    parts: dict[str, Part] = Field(description="database, broker, workers, store, base_model")

@@ -97,12 +97,3 @@ class SampleOut(BaseModel):
     kind: str
     time: datetime = Field(description="the sample's own time, or when it was received")
     time_given: bool
-
-
-class HistoryErased(BaseModel):
-    """What was deleted."""
-
-    user_id: str
-    samples: int
-    versions: int
-    jobs_cancelled: int

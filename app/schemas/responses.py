@@ -34,7 +34,7 @@ class Usage(BaseModel):
 
 
 class ResponseWarning(BaseModel):
-    """Why the active version did not answer."""
+    """Why the active version did not answer, or what is to be known of the one that did."""
 
     code: str
     detail: str

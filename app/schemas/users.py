@@ -21,11 +21,3 @@ class UserOut(UserSummary):
 
     profile: str
     samples: int
-
-
-class UserErased(BaseModel):
-    """Everything of this user is gone."""
-
-    user_id: str
-    jobs_cancelled: int
-    stacks: int

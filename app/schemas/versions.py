@@ -21,6 +21,7 @@ class VersionOut(BaseModel):
     base_digest: str = Field(description="SHA-256 of the base it belongs to")
     passed_gate: bool
     with_memory: bool = Field(description="whether it answers with the memory prompt before each query")
+    deleted_samples: list[str] = Field(description="digests of samples it has learned and that were deleted since")
     metrics: dict[str, Any]
     path: str = Field(description="its folder in the adapter store")
     created_at: datetime

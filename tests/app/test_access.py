@@ -16,6 +16,7 @@ from sqlalchemy import select
 from sqlmodel import SQLModel
 from starlette.testclient import TestClient
 
+from adapters_store import layout
 from app.access import managing
 from app.access.audit import Deed
 from app.access.key_text import SCOPES
@@ -29,6 +30,12 @@ from tests.support.keys import bearer, make_key
 from tests.support.routes import CALLS, OPEN, Things, operations, scope_of
 
 DEED = Deed("owner", "operator", "tests")
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No webhook's sender changes rows while a walk looks at them."""
+    monkeypatch.setattr("app.webhooks.sender.EVERY_SECONDS", 3600.0)
 
 
 @pytest.fixture
@@ -53,11 +60,17 @@ def answering_api(settings: Settings, database_url: str) -> Iterator[TestClient]
         yield client
 
 
+OF_NO_TENANT = {"processes", "erasure_holders", "signing_keys"}
+"""Tables of the service itself. A holder is part of an erasure, which has its tenant."""
+
+
 def rows_of(database: Database, tenant: str) -> dict[str, list[Any]]:
     """Everything the tenant has, but for when its keys were used."""
     found = {}
     with database.read() as session:
         for name, table in SQLModel.metadata.tables.items():
+            if name in OF_NO_TENANT:
+                continue
             columns = [column for column in table.c if column.name != "last_used_at"]
             statement = select(*columns).where(table.c.tenant_id == tenant).order_by(*table.primary_key)
             found[name] = [tuple(row) for row in session.connection().execute(statement)]
@@ -161,7 +174,8 @@ def test_a_key_of_another_tenant_finds_nothing_and_changes_nothing(
         if answer.status_code == httpx.codes.NOT_FOUND:
             assert answer.json()["code"] != "not_found", name  # the thing, not the route
         elif name.startswith("GET "):
-            assert not any(thing in answer.text for thing in things.ids.values()), name
+            # A sample's id is a number, which may stand anywhere.
+            assert not any(thing in answer.text for thing in things.ids.values() if not thing.isdigit()), name
     assert rows_of(database, "owner") == before
 
 
@@ -188,7 +202,7 @@ def test_a_key_without_the_scope_is_refused_and_one_with_it_alone_is_not(
         assert things.send(closed, name, only[scope]).status_code not in (401, 403), name
 
 
-NAMED_BY_THEIR_BODY = {"POST /v1/keys", "POST /v1/imports"}
+NAMED_BY_THEIR_BODY = {"POST /v1/keys", "POST /v1/imports", "POST /v1/webhooks"}
 """Writes to things whose ids are not in the path."""
 
 
@@ -213,7 +227,11 @@ def test_every_write_leaves_one_entry_in_the_audit_log_and_nothing_else_does(
         assert (entry.key_id, entry.request_id) == (key.key.id, "request-1")
         assert entry.target
         named = [part.strip("{}") for part in name.split("/") if part.startswith("{")]
-        assert entry.target == "/".join(things.ids[part] for part in named) or name in NAMED_BY_THEIR_BODY
+        if name == "DELETE /v1/users/{user_id}":
+            # Whom it was done to is forgotten here too.
+            assert entry.target == layout.user_digest("owner", things.ids["user_id"])
+        else:
+            assert entry.target == "/".join(things.ids[part] for part in named) or name in NAMED_BY_THEIR_BODY
 
 
 def test_a_write_that_is_refused_is_noted_with_the_reason(closed: TestClient, database: Database) -> None:

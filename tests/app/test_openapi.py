@@ -21,7 +21,12 @@ SECURITY_PAGE, RELIABILITY_PAGE = ROOT / "docs" / "security.md", ROOT / "docs" /
 
 PROMISED = """
 GET POST DELETE /v1/users/{user_id}/history
+DELETE /v1/users/{user_id}/history/{sample_id}
 POST /v1/imports
+GET /v1/erasures
+GET /v1/erasures/keys
+GET /v1/erasures/{erasure_id}
+GET /v1/users/{user_id}/versions/{version_id}/samples
 GET /v1/users
 GET DELETE /v1/users/{user_id}
 POST /v1/users/{user_id}/personalizations
@@ -42,6 +47,12 @@ GET /v1/models
 GET POST /v1/keys
 POST /v1/keys/{key_id}/rotate
 POST /v1/keys/{key_id}/revoke
+GET POST /v1/webhooks
+GET PATCH DELETE /v1/webhooks/{webhook_id}
+POST /v1/webhooks/{webhook_id}/rotate
+POST /v1/webhooks/{webhook_id}/test
+GET /v1/webhooks/{webhook_id}/deliveries
+POST /v1/webhooks/{webhook_id}/deliveries/{delivery_id}/redeliver
 GET /v1/audit
 GET /livez
 GET /readyz
@@ -124,6 +135,15 @@ def test_a_history_may_come_as_samples_or_as_one_conversation(document: dict[str
     assert [schemas[name]["additionalProperties"] for name in named] == [False, False]
     assert [both <= set(schemas[name]["properties"]) for name in named] == [True, True]
     assert "ChatMessageIn" in schemas
+
+
+def test_what_receivers_of_webhooks_are_sent_is_in_the_document(document: dict[str, Any]) -> None:
+    (told,) = document["webhooks"].values()
+    body = told["post"]["requestBody"]["content"]["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
+    schemas = document["components"]["schemas"]
+    assert schemas[body]["properties"]["type"]["enum"] == ["job.succeeded", "job.failed", "job.cancelled"]
+    data = schemas[body]["properties"]["data"]["$ref"].rsplit("/", 1)[1]
+    assert sorted(schemas[data]["properties"]) == ["job_id", "status", "user_id"]
 
 
 def test_the_page_on_security_gives_every_route_the_scope_it_has(document: dict[str, Any]) -> None:

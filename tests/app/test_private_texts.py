@@ -13,6 +13,7 @@ from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 from starlette.testclient import TestClient
 
+from adapters_store import layout
 from app.database import Database
 from app.embedded.service import EmbeddedService
 from app.main import create_app
@@ -26,11 +27,17 @@ MARK = "xyzzymark"
 NASTY_IDS = ["u:::x@example", "a" * 128, "AUX", "user-with-a-name_42", "0"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def loud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedService]:
     """All parts of a service, logging all they can."""
     settings = Settings(
-        _env_file=None, data_dir=tmp_path_factory.mktemp("loud"), port=0, log_level="debug", epochs=1, max_new_tokens=4
+        _env_file=None,
+        data_dir=tmp_path_factory.mktemp("loud"),
+        port=0,
+        log_level="debug",
+        epochs=1,
+        max_new_tokens=4,
+        webhooks_private=True,
     )
     with EmbeddedService(settings) as service:
         yield service
@@ -51,6 +58,8 @@ def marked(count: int) -> list[dict[str, Any]]:
 def test_neither_texts_nor_keys_are_logged_by_any_part(loud: EmbeddedService) -> None:
     secrets = [loud.api_key]
     with httpx.Client(base_url=loud.url, timeout=240, headers=bearer(loud.api_key), trust_env=False) as http:
+        # Nothing listens there: it is tried, fails, and is logged.
+        hook = http.post("/v1/webhooks", json={"url": f"http://127.0.0.1:9/{MARK}"}).json()
         body = {"samples": marked(24), "profile": f"{MARK} is kind.", "options": {"trials": 2}}
         job = http.post("/v1/users/ann/history", json=body).json()["job"]["id"]
         with http.stream("GET", f"/v1/jobs/{job}/events") as events:
@@ -80,9 +89,44 @@ def test_neither_texts_nor_keys_are_logged_by_any_part(loud: EmbeddedService) ->
     logged = logs_of(loud)
     assert '"path": "/v1/users/ann/history"' in logged
     assert job in logged
+    assert "webhook_sent" in logged
     assert MARK not in logged
+    assert hook["secret"] not in logged
     for key in secrets:
         assert key[-63:-1] not in logged
+
+
+def files_with(folder: Path, text: bytes) -> list[str]:
+    """Every file in which the text stands, databases and their logs, the broker's and the store's included."""
+    return [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and text in path.read_bytes()]
+
+
+def test_of_an_erased_user_no_text_is_left_in_any_file_of_any_part(loud: EmbeddedService) -> None:
+    """Erased while a job learns them, after another has published a version that answered."""
+    mark, folder = "plughmark", loud.settings.data_dir
+    samples = [{**sample, "query": f"{mark} asks {i}"} for i, sample in enumerate(pairs(24))]
+    with httpx.Client(base_url=loud.url, timeout=240, headers=bearer(loud.api_key), trust_env=False) as http:
+        body = {"samples": samples, "profile": f"{mark} is kind.", "options": {"trials": 2}}
+        job = http.post("/v1/users/bob/history", json=body, headers={"Idempotency-Key": "b"}).json()["job"]["id"]
+        with http.stream("GET", f"/v1/jobs/{job}/events") as events:
+            assert '"succeeded"' in list(events.iter_lines())[-2]
+        for mode in ("auto", "memory"):
+            asked = {"query": f"What does {mark} say?", "mode": mode}
+            http.post("/v1/users/bob/responses", json=asked).raise_for_status()
+        assert files_with(folder, mark.encode()) != []
+        endless = {"trials": 40, "epochs": 50}
+        job = http.post("/v1/users/bob/personalizations", json=endless).json()["id"]
+        while http.get(f"/v1/jobs/{job}").json()["status"] != "evaluating":
+            pass
+        erased = http.delete("/v1/users/bob").json()
+        assert any(holder["name"].startswith("step_") for holder in erased["holders"])
+        while (done := http.get(f"/v1/erasures/{erased['id']}").json())["state"] != "complete":
+            pass
+        assert {holder["state"] for holder in done["holders"]} == {"forgot"}
+        assert files_with(folder, mark.encode()) == []
+        assert not (folder / "store" / layout.user_folder("default", "bob")).exists()
+        assert http.get("/v1/users/bob").status_code == 404
+        assert files_with(folder / "redis", b"bob") == []
 
 
 @pytest.mark.parametrize("broken", [{"id": 7}, {"kind": None}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -112,6 +113,21 @@ def test_rows_attend_to_their_own_past_only_within_the_window_with_shared_heads(
             weights = torch.softmax(past_keys @ query[row, head].float() * 0.3, dim=0)
             expected = weights @ past_values
             assert (out[row, head].float() - expected).abs().max() <= PRECISIONS[dtype] * expected.abs().max()
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
+def test_a_row_whose_numbers_overflow_changes_no_other_and_raises_nothing(poison: float) -> None:
+    def attended(value_of_one: float) -> torch.Tensor:
+        query, key = (random(3, 2, 4, dtype=torch.float32, seed=seed) for seed in (1, 2))
+        keys, values = (random(3, 2, 5, 4, dtype=torch.float32, seed=seed) for seed in (3, 4))
+        key[1], query[1] = value_of_one, 1.0
+        keys[1] = value_of_one
+        places = np.array([4, 4, 4], dtype=np.int64)
+        return row_attention.attend_rows(query, key, key, keys, values, places, scale=0.3, window=None)
+
+    whole, poisoned = attended(1.0), attended(poison)
+    assert torch.equal(poisoned[[0, 2]], whole[[0, 2]])
+    assert not torch.isfinite(poisoned[1]).all()
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "roberta"])

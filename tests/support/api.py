@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,10 +92,20 @@ def loud_stack(projections: tuple[Projection, ...], n_layers: int, seed: int = 0
     )
 
 
-def publish(service: Service, base: Base, user_id: str, *, seed: int = 0, activate: bool = True) -> Version:
+def publish(
+    service: Service,
+    base: Base,
+    user_id: str,
+    *,
+    seed: int = 0,
+    activate: bool = True,
+    sample_digests: Sequence[str] = (),
+) -> Version:
     """A version of the user in store and database, as a worker publishes it."""
     stack = loud_stack(base.projections, base.n_layers, seed)
-    provenance = Provenance(base.name, base.digest, base.model_type, fan_in_fan_out=False)
+    provenance = Provenance(
+        base.name, base.digest, base.model_type, fan_in_fan_out=False, sample_digests=list(sample_digests)
+    )
     kept = service.store.publish("default", user_id, stack, provenance)
     with service.database.write() as session:
         user = users.ensure_user(session, "default", user_id, None)

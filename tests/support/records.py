@@ -7,9 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 from sqlmodel import Session
 
+from app.erasure_states import ErasureKind
+from app.erasure_tables import Erasure
 from app.job_options import JobOptions, ResolvedOptions
 from app.job_states import StepKind, TrialOrigin
-from app.repositories import history, jobs, users
+from app.repositories import erasures, history, jobs, users
+from app.schemas.erasures import Removed
 from app.settings import Settings
 from app.tables import Job, Step, Trial, Version
 from engine.history import Sample
@@ -62,6 +65,26 @@ def add_trials(session: Session, job: Job, count: int) -> list[Trial]:
     session.add_all(made)
     session.flush()
     return made
+
+
+def complete_erasure(session: Session, tenant: str = "t", user_id: str = "u") -> Erasure:
+    """The erasure of a user whom nobody held in memory."""
+    removed = Removed(
+        samples=3,
+        samples_digest="0" * 64,
+        jobs=0,
+        jobs_cancelled=0,
+        trials=0,
+        versions=[],
+        stacks=0,
+        remembered_answers=0,
+        webhook_deliveries=0,
+    )
+    erasure = erasures.begin(session, tenant, user_id, ErasureKind.user, removed.model_dump(), [])
+    for holder in erasures.holders(session, erasure):
+        session.delete(holder)
+    erasures.complete(session, erasure)
+    return erasure
 
 
 def version(

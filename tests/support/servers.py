@@ -115,12 +115,18 @@ class RedisServer:
 
 
 class PostgresServer:
-    """A PostgreSQL on a Unix socket in `folder`, with the superuser `postgres` and durability off."""
+    """A PostgreSQL on a Unix socket in `folder`, with the superuser `postgres`.
 
-    def __init__(self, folder: Path) -> None:
+    Durability is off, or on as far as the end of its processes goes: what was committed is there after `stop`.
+
+    Attributes:
+        binaries: where its programs are, `pg_dump` among them.
+    """
+
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
         self._folder = folder
         self._data = folder / "data"
-        binaries = _postgres_binaries(folder)
+        self.binaries = binaries = _postgres_binaries(folder)
         self._user = "-"
         if os.geteuid() == 0:
             # PostgreSQL refuses to run as root.
@@ -128,8 +134,9 @@ class PostgresServer:
             shutil.chown(folder, self._user)
         self._initdb = str(binaries / "initdb")
         command = [str(binaries / "postgres"), "-D", str(self._data), "-k", str(folder)]
-        for setting in ("listen_addresses=", "fsync=off", "synchronous_commit=off", "full_page_writes=off"):
+        for setting in ("listen_addresses=", "fsync=off", "full_page_writes=off"):
             command += ["-c", setting]
+        command += ["-c", f"synchronous_commit={'on' if durable else 'off'}"]
         command += ["-c", "max_connections=200", "-c", "shared_buffers=16MB", "-c", "autovacuum=off"]
         self._server = Server(command, folder / "postgres.log", self._answers, signal.SIGQUIT, self._user)
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
@@ -22,73 +22,104 @@ _ROOT = Path(__file__).parents[2]
 T = TypeVar("T")
 
 
-class WorkerProcess:
-    """`celery worker` with these settings; it ends at the latest when the tests do."""
+class ServiceProcess:
+    """A process of the service with these settings; it ends at the latest when the tests do.
 
-    def __init__(self, settings: Settings, log: Path) -> None:
+    Start it from a thread that lives on: to Linux, the death of the starting thread is that of the process.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], settings: Settings, log: Path) -> None:
+        self._name = name
+        self._command = [sys.executable, "-m", *command]
         self._settings = settings
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, f"the {self._name} was not started"
+        return self._process.pid
+
     def start(self) -> None:
-        options = ["--without-gossip", "--without-mingle", "--loglevel", "warning"]
-        command = [sys.executable, "-m", "celery", "-A", "workers.celery_app", "worker", *options]
-        self._process = _started(command, self._settings, self._log)
+        self._process = _started(self._command, self._settings, self._log)
 
     def kill(self) -> None:
-        """kill -9 of the main process and its pool, as when the machine goes."""
+        """kill -9 of the process and all it started, as when the machine goes."""
         self._end(signal.SIGKILL)
 
-    def stop(self) -> None:
-        """End it as an operator would; what is left after that is killed."""
+    def stop(self) -> float:
+        """End it as an operator would, and say how many seconds that took; what is left after that is killed."""
+        began = time.monotonic()
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
             try:
                 self._process.wait(60)
             except subprocess.TimeoutExpired:
                 self._end(signal.SIGKILL)
-                raise AssertionError(f"the worker did not stop when told to:\n{self.log()}") from None
+                raise AssertionError(f"the {self._name} did not stop when told to:\n{self.log()}") from None
+        took = time.monotonic() - began
         self._end(signal.SIGKILL)
+        return took
 
     def log(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""
 
     def wait_for(self, what: Callable[[], T | None], seconds: float = 200.0) -> T:
-        """Ask until there is something, or fail with the worker's log."""
+        """Ask until there is something, or fail with the process's log."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             found = what()
             if found:
                 return found
             if self._process is not None and self._process.poll() is not None:
-                raise AssertionError(f"the worker ended by itself:\n{self.log()}")
+                raise AssertionError(f"the {self._name} ended by itself:\n{self.log()}")
             time.sleep(0.02)
         raise AssertionError(f"waited {seconds} s in vain:\n{self.log()}")
 
     def _end(self, how: signal.Signals) -> None:
         if self._process is None:
             return
-        _end_group(self._process, how)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, how)
+        self._process.wait()
         self._process = None
+
+
+class WorkerProcess(ServiceProcess):
+    """`celery worker`: its main process, which dispatches, and one pool process, which works."""
+
+    def __init__(self, settings: Settings, log: Path) -> None:
+        options = ["--without-gossip", "--without-mingle", "--loglevel", "warning"]
+        super().__init__("worker", ["celery", "-A", "workers.celery_app", "worker", *options], settings, log)
+
+
+class ApiProcess(ServiceProcess):
+    """The web service on a port of its own, as the image starts it."""
+
+    def __init__(self, settings: Settings, log: Path) -> None:
+        port = str(free_port())
+        options = ["--host", "127.0.0.1", "--port", port, "--log-level", "warning", "--timeout-graceful-shutdown", "10"]
+        super().__init__("API", ["uvicorn", "--factory", "app.main:create_app", *options], settings, log)
+        self.url = f"http://127.0.0.1:{port}"
+
+    def wait_until_alive(self) -> None:
+        self.wait_for(lambda: _is_alive(self.url), 120)
 
 
 @contextmanager
 def api_process(settings: Settings, log: Path) -> Iterator[str]:
     """The web service in a process of its own, as a URL once it answers; killed with kill -9 when the block ends."""
-    port = str(free_port())
-    options = ["--host", "127.0.0.1", "--port", port, "--log-level", "warning"]
-    command = [sys.executable, "-m", "uvicorn", "--factory", "app.main:create_app", *options]
-    process = _started(command, settings, log)
+    process = ApiProcess(settings, log)
+    process.start()
     try:
-        url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 120
-        while not _is_alive(url):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError(f"the API did not start:\n{log.read_text(errors='replace')}")
-            time.sleep(0.05)
-        yield url
+        process.wait_until_alive()
+        yield process.url
     finally:
-        _end_group(process, signal.SIGKILL)
+        process.kill()
 
 
 def _is_alive(url: str) -> bool:
@@ -111,12 +142,6 @@ def _started(command: list[str], settings: Settings, log: Path) -> subprocess.Po
             stdin=subprocess.DEVNULL,
             process_group=0,
         )
-
-
-def _end_group(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, how)
-    process.wait()
 
 
 def _as_text(value: object) -> str:

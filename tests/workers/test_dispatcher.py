@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 import pytest
 
@@ -19,6 +20,7 @@ from tests.workers.helpers import allow, cut_off
 from workers.dispatcher import Dispatcher
 
 PATIENCE = 30.0
+LEASE_SECONDS = 30.0
 
 
 class Bell:
@@ -53,7 +55,7 @@ def running(database: Database, bell: Bell) -> Iterator[Dispatcher]:
 
 
 def make(database: Database, bell: Bell, max_attempts: int = 5) -> Dispatcher:
-    return Dispatcher(database, bell, every_seconds=0.02, max_attempts=max_attempts)
+    return Dispatcher(database, bell, every_seconds=0.02, max_attempts=max_attempts, lease_seconds=LEASE_SECONDS)
 
 
 def wait_until_rung(bell: Bell, step_id: int) -> None:
@@ -107,6 +109,54 @@ def test_a_step_whose_workers_all_fell_silent_fails_its_job(database: Database) 
         job = jobs.get_job(session, "t", held.job_id)
         assert job.error is not None
         assert job.error["code"] == "gave_up"
+
+
+def test_who_fell_silent_while_the_database_was_there_is_told_and_who_works_elsewhere_is_not(sqlite_url: str) -> None:
+    database, told = Database(sqlite_url), list[set[str]]()
+    first, other, third = (add_step(database, user_id) for user_id in ("first", "other", "third"))
+    dispatcher = Dispatcher(
+        database,
+        Bell(),
+        every_seconds=0.02,
+        max_attempts=5,
+        lease_seconds=LEASE_SECONDS,
+        end_silent=lambda owners: told.append(set(owners)),
+    )
+    with database.write() as session:
+        assert steps.claim(session, first, "silent", lease_seconds=-1.0) is not None
+        assert steps.claim(session, other, "at work", lease_seconds=-1.0) is not None
+        assert steps.claim(session, third, "at work", lease_seconds=LEASE_SECONDS) is not None
+    dispatcher.look()
+    assert told == [{"silent"}]
+    with database.write() as session:
+        assert steps.claim(session, first, "silent", lease_seconds=-1.0) is not None
+    # The look before was long ago: the database was away for all.
+    dispatcher._looked -= LEASE_SECONDS
+    dispatcher.look()
+    assert told == [{"silent"}]
+    database.dispose()
+
+
+@pytest.mark.parametrize("hours", [1, 24 * 365], ids=["an hour", "a year"])
+def test_after_the_clock_was_set_back_nobody_waits_for_it_to_come_again(database: Database, hours: int) -> None:
+    bell = Bell()
+    with clock_off_by(hours):
+        due, held = add_step(database, "due"), add_step(database, "held")
+        with database.write() as session:
+            for step_id in (due, held):
+                step = session.get_one(Step, step_id)
+                step.send_after = now()
+            assert steps.claim(session, held, "worker", LEASE_SECONDS) is not None
+            session.get_one(Step, held).lease_until = now() + timedelta(seconds=LEASE_SECONDS)
+    make(database, bell).look()
+    assert bell.rung == [due]
+    with database.read() as session:
+        lease_until = session.get_one(Step, held).lease_until
+        assert lease_until is not None
+        assert now() < lease_until <= now() + timedelta(seconds=LEASE_SECONDS)
+    with database.write() as session:
+        assert list(steps.release_expired(session, now() + timedelta(seconds=2 * LEASE_SECONDS), 5)) == [held]
+    database.dispose()
 
 
 @pytest.mark.parametrize("hours", [1, -1], ids=["an hour ahead", "an hour behind"])

@@ -8,6 +8,7 @@ from adapters_store.errors import StoreError
 from app.errors import DatabaseAwayError, UserNotFoundError
 from engine.errors import (
     BaseModelError,
+    DoesNotFitError,
     EngineError,
     HistoryTooShortError,
     StackMismatchError,
@@ -31,6 +32,8 @@ from workers.search.errors import SurrogateUnavailableError
         (DatabaseAwayError("gone"), "database_unavailable", True),
         (UserNotFoundError("gone"), "user_not_found", False),
         (MemoryError("full"), "out_of_memory", True),
+        (DoesNotFitError("one stack"), "out_of_memory", True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "out_of_memory", True),
         (KeyError("secret"), "internal_error", True),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import timedelta
 
@@ -69,6 +70,21 @@ def test_a_heartbeat_tells_that_another_worker_took_the_step(database: Database)
             steps.release_expired(session, now() + timedelta(hours=1), 5)
             assert steps.claim(session, held.step_id, "another", LEASE) is not None
         assert heartbeat.lost.wait(PATIENCE)
+
+
+def test_work_without_a_sign_of_life_loses_its_lease_and_work_with_one_does_not(sqlite_url: str) -> None:
+    database, stuck = Database(sqlite_url), threading.Event()
+    _, held = claim_step(database)
+    with Heartbeat(database, held, LEASE, 0.05, stuck_seconds=0.5, on_stuck=stuck.set) as heartbeat:
+        deadline = time.monotonic() + 1.5
+        while time.monotonic() < deadline:
+            heartbeat.alive()
+            assert not heartbeat.lost.wait(0.02)
+        assert heartbeat.lost.wait(PATIENCE)
+        assert stuck.wait(PATIENCE)
+        renewed = lease_until(database, held)
+    assert lease_until(database, held) == renewed
+    database.dispose()
 
 
 def test_a_lease_counts_as_lost_when_the_database_stays_away_for_as_long(

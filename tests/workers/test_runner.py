@@ -6,13 +6,15 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from app.database import Database
+from app.erasure_states import ErasureKind, HolderState
 from app.job_states import JobStatus, StepKind, StepState, TrialState
-from app.repositories import jobs, steps, users
+from app.repositories import erasure, erasures, jobs, steps, users
 from app.settings import Settings
 from app.tables import Job, Step, now
 from engine.base import Base
@@ -175,12 +177,19 @@ def test_a_user_deleted_while_their_job_trains_leaves_nothing(impatient: Context
 
     def delete() -> None:
         with impatient.database.write() as session:
-            users.delete_user(session, TENANT, USER)
+            at_work = erasures.steps_at_work(session, TENANT, USER)
+            erasure.erase_user(session, TENANT, USER, "somebody")
+            erasures.begin(session, TENANT, USER, ErasureKind.user, {}, at_work)
         impatient.store.erase_user(TENANT, USER)
 
     run_and_meanwhile(impatient, step_id, delete)
     assert steps_now(impatient.database, job) == []
     assert stored(impatient.settings) == []
+    # The erasure waited for the step, and hears from the worker that it has nothing any more.
+    with impatient.database.read() as session:
+        (open_one,) = erasures.unfinished(session)
+        (holder,) = erasures.holders(session, open_one)
+    assert (holder.name, holder.state) == (f"step_{step_id}", HolderState.forgot)
 
 
 @pytest.mark.parametrize("end", ["cancel", "delete"])
@@ -227,13 +236,39 @@ def test_a_worker_whose_step_was_taken_records_nothing(impatient: Context) -> No
         with impatient.database.write() as session:
             session.get_one(Step, step_id).lease_until = now()
         with impatient.database.write() as session:
-            assert steps.release_expired(session, now(), 5) == [step_id]
+            assert list(steps.release_expired(session, now(), 5)) == [step_id]
             assert steps.claim(session, step_id, "another", 30.0) is not None
 
     run_and_meanwhile(impatient, step_id, take)
     step = next(step for step in steps_now(impatient.database, job) if step.id == step_id)
     assert (step.state, step.owner) == (StepState.claimed, "another")
     assert {trial.state for trial in trials_now(impatient.database, job)} == {TrialState.planned}
+
+
+def test_work_that_hangs_is_told_and_its_lease_runs_out(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    hangs, told = threading.Event(), threading.Event()
+    quick = {"heartbeat_seconds": 0.05, "stuck_seconds": 0.3, "lease_seconds": 1.0}
+    context.settings, context.on_stuck = context.settings.model_copy(update=quick), told.set
+    add_person(context.database)
+    job = add_job(context.database, context.settings)
+    (step_id,) = due(context.database)
+
+    def hang(*_: object) -> Any:
+        assert hangs.wait(PATIENCE)
+        raise RuntimeError("it went on after all")
+
+    monkeypatch.setitem(WORK, StepKind.plan, hang)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run_step, context, step_id)
+        assert told.wait(PATIENCE)
+        with context.database.write() as session:
+            later = now() + timedelta(seconds=context.settings.lease_seconds)
+            assert list(steps.release_expired(session, later, 5)) == [step_id]
+        hangs.set()
+        assert running.result(PATIENCE) is True
+    # Whoever has the step now has it to himself.
+    assert due(context.database) == [step_id]
+    assert job_now(context.database, job).error is None
 
 
 def test_a_database_away_for_a_moment_does_not_cost_the_work(

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from statistics import fmean
 from typing import Any
@@ -16,8 +17,9 @@ from sqlmodel import Session, col, select
 
 from app.job_options import ResolvedOptions
 from app.job_states import StepKind, TrialOrigin, TrialState
-from app.repositories import events, steps
+from app.repositories import events, steps, tallies
 from app.repositories import trials as trial_rows
+from app.repositories.tallies import Counted, Phase, Sum
 from app.tables import Job, Step, Trial, now
 from engine.evaluation import Evaluation
 from engine.history import Sample
@@ -29,6 +31,7 @@ from workers.steps.ahead import look, plan_when_due
 from workers.steps.history import JobHistory, load_history
 from workers.steps.measure import Measure, prompt_of
 from workers.steps.progress import Progress
+from workers.steps.telemetry import Stopwatch, tell_of_trial
 from workers.steps.trials import (
     complete_of,
     configuration_of,
@@ -56,6 +59,7 @@ class Evaluated:
     results: Sequence[TrialResult]
     seconds_per_trial: float
     at_once: int
+    seconds: Mapping[Phase, float]
 
     def record(self, session: Session, job: Job) -> None:
         """Write the results, and make the next plan step due where enough is known."""
@@ -75,13 +79,15 @@ class Evaluated:
         for result in self.results:
             events.append(session, job, "trial", trial_event(by_number[result.number], job, done))
         plan_when_due(session, job, everything, self.round + 1)
+        ended = Counter(by_number[result.number].state.value for result in self.results)
+        tallies.add(session, job.tenant_id, Counted.trial, {state: Sum(count) for state, count in ended.items()})
 
     def discard(self, context: Context, job: Job) -> None:
         """A trial keeps nothing outside the database."""
 
 
 def evaluate(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]) -> Evaluated:
-    """Train and score the step's trials. One that diverges is a failed trial, not a failed step.
+    """Train and score the step's trials. One that diverges or does not fit is a failed trial, not a failed step.
 
     Raises:
         TrainingStoppedError: `should_stop` said so.
@@ -106,17 +112,20 @@ def evaluate(context: Context, job: Job, step: Step, should_stop: Callable[[], b
         should_stop=should_stop,
         on_step=Progress(context.database, job, step, trials, everything, options.parallel_steps),
     )
-    results = [
-        TrialResult(
-            trial.number,
-            _values(measure.stacks([None], history.split.validation), 0)
-            if trial.origin == TrialOrigin.base
-            else _outcome(context, candidate, rule),
-        )
-        for trial, candidate in zip(trials, trained, strict=True)
-    ]
+    watch = Stopwatch()
+    watch.add_training(trained, time.perf_counter() - began)
+    results = []
+    for trial, candidate in zip(trials, trained, strict=True):
+        if trial.origin == TrialOrigin.base:
+            asked, values = time.time(), _values(measure.stacks([None], history.split.validation), 0)
+            span = (asked, time.time())
+            watch.add("generate", span[1] - span[0])
+        else:
+            values, span = _outcome(context, candidate, rule), (candidate.began, candidate.ended)
+        tell_of_trial(job, trial, values["state"].value, *span, passes=len(candidate.curve))
+        results.append(TrialResult(trial.number, values))
     seconds = (time.perf_counter() - began) / max(1, len(trials))
-    return Evaluated(step.round, results, seconds, options.parallel_steps)
+    return Evaluated(step.round, results, seconds, options.parallel_steps, watch.seconds)
 
 
 def _stopping_rule(
@@ -172,6 +181,8 @@ def training_settings(options: ResolvedOptions) -> TrainingSettings:
 
 def _outcome(context: Context, candidate: TrainedCandidate, rule: StoppingRule) -> dict[str, Any]:
     """The columns that say how a trained trial ended."""
+    if not candidate.fits:
+        return _failed("out_of_memory", f"{candidate.error}. A smaller batch_size or max_total_rank helps.")
     if candidate.stack is None:
         return _failed("training_diverged", f"{candidate.error}. A lower learning_rate helps.")
     if not candidate.complete:

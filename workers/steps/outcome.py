@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from sqlmodel import Session
 
+from app.repositories.tallies import Phase
 from app.tables import Job, Step
 from workers.context import Context
 
 
 class Outcome(Protocol):
     """What a step found, as plain data."""
+
+    @property
+    def seconds(self) -> Mapping[Phase, float]:
+        """What it spent its time on."""
 
     def record(self, session: Session, job: Job) -> None:
         """Write the results and the steps that follow, in the transaction that ended the step."""

@@ -6,7 +6,8 @@ the job runs do not disturb it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlmodel import Session
@@ -16,6 +17,7 @@ from app.job_states import StepKind, TrialOrigin, TrialState
 from app.repositories import jobs, steps
 from app.repositories import trials as trial_rows
 from app.repositories.clock import database_now
+from app.repositories.tallies import Phase
 from app.tables import Job, Step, Trial
 from engine.configuration import MAX_LORAS, RANKS, Configuration
 from workers.context import Context
@@ -41,6 +43,7 @@ class Plan:
     first_number: int
     trials_planned: int
     options: ResolvedOptions
+    seconds: Mapping[Phase, float]
 
     def record(self, session: Session, job: Job) -> None:
         """Write the next trials and the steps that evaluate them, or the step that publishes."""
@@ -94,7 +97,7 @@ def plan(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]
         HistoryTooShortError: the first round, and too few samples to split.
         StepFailedError: `base_failed`, the base's own loss was not finite.
     """
-    options = ResolvedOptions(**job.options)
+    began, options = time.perf_counter(), ResolvedOptions(**job.options)
     with context.database.read() as session:
         split = job.split or split_history(session, job, context.settings.min_history_samples)
         trials = trial_rows.trials_of(session, job.tenant_id, job.id)
@@ -111,7 +114,8 @@ def plan(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]
         elif outlook.settled:
             batch, passes = _next(context, job, options, trials, everything, elapsed)
     planned = len(trials) if batch.stop_reason else budget(options.preset, options.trials).trials
-    return Plan(step.round, split, batch, passes, len(trials), planned, options)
+    seconds: dict[Phase, float] = {"plan": time.perf_counter() - began}
+    return Plan(step.round, split, batch, passes, len(trials), planned, options, seconds)
 
 
 def _next(

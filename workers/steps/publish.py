@@ -5,6 +5,7 @@ The only step that looks at the test part, and only to report on it: what it sco
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,18 +16,22 @@ from adapters_store.record import Provenance
 from app.errors import VersionNotFoundError
 from app.job_options import ResolvedOptions
 from app.job_states import JobStatus, TrialState
-from app.repositories import events, jobs, users, versions
+from app.repositories import events, jobs, tallies, users, versions
 from app.repositories import trials as trial_rows
+from app.repositories.tallies import Counted, Decision, Phase, Sum
 from app.tables import Job, Step, Trial, Version
+from engine.errors import DoesNotFitError
 from engine.stack import Stack
 from engine.training import Candidate, train_candidates
 from workers.context import Context
 from workers.failures import StepFailedError
+from workers.leftovers import announce
 from workers.search.gate import GateDecision, decide
 from workers.steps.evaluate import course_of
 from workers.steps.history import JobHistory, load_history
 from workers.steps.measure import Measure
-from workers.steps.report import Finalists, build_report, choose_finalists, with_intervals
+from workers.steps.report import Finalists, base_failed, build_report, choose_finalists, with_intervals
+from workers.steps.telemetry import Stopwatch
 from workers.steps.trials import configuration_of, in_state, observation_of, passes_for, scores_after
 
 
@@ -36,19 +41,21 @@ class Publication:
 
     report: dict[str, Any]
     version: Mapping[str, Any] | None
+    decision: Decision
+    seconds: Mapping[Phase, float]
 
     def record(self, session: Session, job: Job) -> None:
         """Write report and version, flip the pointer to it if it is to be active, end the job."""
         job.report = self.report
         events.append(session, job, "report", self.report)
         jobs.set_status(session, job, JobStatus.succeeded)
-        if self.version is None:
-            return
-        row = Version(tenant_id=job.tenant_id, user_id=job.user_id, job_id=job.id, **self.version)
-        version = versions.add_version(session, row)
-        job.version_id = version.id
-        if self.report["activated"]:
-            versions.activate(session, users.get_user(session, job.tenant_id, job.user_id), version.id)
+        if self.version is not None:
+            row = Version(tenant_id=job.tenant_id, user_id=job.user_id, job_id=job.id, **self.version)
+            version = versions.add_version(session, row)
+            job.version_id = version.id
+            if self.report["activated"]:
+                versions.activate(session, users.get_user(session, job.tenant_id, job.user_id), version.id)
+        tallies.add(session, job.tenant_id, Counted.gate, {self.decision: Sum(1)})
 
     def discard(self, context: Context, job: Job) -> None:
         """Erase the version again, unless an earlier job of the user published the very same."""
@@ -61,11 +68,12 @@ class Publication:
             context.store.erase_version(self.version["path"])
 
 
-def publish(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]) -> Publication:  # noqa: ARG001
+def publish(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]) -> Publication:
     """The job's report, and the winner in the store.
 
     Raises:
         TrainingStoppedError: `should_stop` said so.
+        LeaseLostError: the step was taken before anything was written.
         StepFailedError, StoreError, StackMismatchError: see workers.failures.
     """
     options = ResolvedOptions(**job.options)
@@ -74,21 +82,26 @@ def publish(context: Context, job: Job, step: Step, should_stop: Callable[[], bo
         history = load_history(session, job)
     passes = passes_for(job, finished)
     finalists = choose_finalists(finished, passes)
-    measure = Measure(context, history, options, should_stop)
-    decision = None if finalists.base_won else _ask_gate(measure, finalists, passes, history, options)
+    measure, watch = Measure(context, history, options, should_stop), Stopwatch()
+    with watch.during("generate"):
+        decision = None if finalists.base_won else _ask_gate(measure, finalists, passes, history, options)
     activated = decision is not None and (
         options.activate == "always" or (options.activate == "gate" and decision.passed)
     )
-    stacks = _train_anew(context, history, options, finalists, passes, should_stop)
-    test = _test_scores(measure, finalists, stacks, history)
+    with watch.during("train"):
+        stacks = _train_anew(context, history, options, finalists, passes, should_stop)
+    with watch.during("generate"):
+        test = _test_scores(measure, finalists, stacks, history)
     split = history.split
     samples = {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)}
     stop_reason = str((job.split or {}).get("stop_reason", ""))
     report = build_report(finalists, passes, decision, options.gate_confidence, activated, stop_reason, test, samples)
     stack = stacks.get(finalists.winner.number)
     if decision is None or stack is None:
-        return Publication(report, None)
-    return Publication(report, _keep(context, job, history, options, finalists.winner, stack, report))
+        return Publication(report, None, "base_won", watch.seconds)
+    with watch.during("publish"):
+        version = _keep(context, job, step, history, options, finalists.winner, stack, report)
+    return Publication(report, version, "passed" if decision.passed else "refused", watch.seconds)
 
 
 def _ask_gate(
@@ -114,6 +127,7 @@ def _train_anew(
 
     Raises:
         StepFailedError: `training_diverged`, the winner did this time.
+        DoesNotFitError: memory did not suffice for the winner this time.
         TrainingStoppedError: `should_stop` said so.
     """
     chosen = {trial.number: trial for trial in (finalists.winner, finalists.default) if trial is not None}
@@ -125,6 +139,8 @@ def _train_anew(
     )
     stacks = {int(one.key): one.stack for one in trained if one.stack is not None and one.stack.parameters}
     if not finalists.base_won and finalists.winner.number not in stacks:
+        if not all(one.fits for one in trained if one.key == str(finalists.winner.number)):
+            raise DoesNotFitError("memory does not suffice for the winner.")
         raise StepFailedError(
             "training_diverged",
             "The winner's training diverged when the validation samples were added. A lower learning_rate helps.",
@@ -137,7 +153,11 @@ def _test_scores(
 ) -> dict[str, dict[str, Any]]:
     """Scores of every method on the test part, each knowing all that happened before it.
 
-    A trial that is two of them, such as a default that won, runs once.
+    A trial that is two of them, such as a default that won, runs once. The memory prompt and the default LoRA are left
+    out where their loss is not finite.
+
+    Raises:
+        StepFailedError: that of the base or of the winner is not finite.
     """
     test = history.split.test
     default = finalists.default if finalists.default and finalists.default.number in stacks else None
@@ -148,12 +168,21 @@ def _test_scores(
     if default:
         methods["default_lora"] = of_number[default.number]
     methods["personalized"] = of_number[finalists.winner.number]
-    return {name: with_intervals(scores) for name, scores in methods.items()}
+    finite = {name: scores for name, scores in methods.items() if all(map(math.isfinite, scores.loss))}
+    if "base" not in finite:
+        raise base_failed("test")
+    if "personalized" not in finite:
+        raise StepFailedError(
+            "evaluation_diverged",
+            "The winner has no finite loss on the test samples, so it is not published. A lower learning_rate helps.",
+        )
+    return {name: with_intervals(scores) for name, scores in finite.items()}
 
 
 def _keep(
     context: Context,
     job: Job,
+    step: Step,
     history: JobHistory,
     options: ResolvedOptions,
     winner: Trial,
@@ -177,7 +206,9 @@ def _keep(
         seed=options.seed,
         options=options.model_dump(mode="json"),
     )
-    published = context.store.publish(job.tenant_id, job.user_id, stack, provenance)
+    published = context.store.publish(
+        job.tenant_id, job.user_id, stack, provenance, announce=lambda path: announce(context, step, path)
+    )
     return {
         "id": published.id,
         "path": published.path,

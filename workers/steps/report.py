@@ -68,11 +68,11 @@ def choose_finalists(finished: Sequence[Trial], passes: int | None) -> Finalists
     )
 
 
-def base_failed() -> StepFailedError:
-    """Why a job whose base has no scores cannot go on: there is nothing to compare its trials with."""
+def base_failed(part: str = "validation") -> StepFailedError:
+    """Why a job whose base has no scores on a part of the history cannot go on: nothing compares with it."""
     return StepFailedError(
         "base_failed",
-        "The base model has no finite loss on the validation samples, so there is nothing to compare trials with. "
+        f"The base model has no finite loss on the {part} samples, so there is nothing to compare trials with. "
         "Its numbers most likely overflow: set MILP_DTYPE=float32, then start the job again.",
     )
 

@@ -41,10 +41,12 @@ def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
         "ask",
         "chat",
         "export",
+        "forget",
         "users",
         "jobs",
         "evaluate",
         "keys",
+        "webhooks",
     ]
     assert ran.stdout.splitlines()[-1] == "loaded:"
 
@@ -215,3 +217,21 @@ def test_something_else_that_answers_http_is_not_taken_for_a_service(tmp_path: P
         line = one_line(milp("users", "--url", f"http://127.0.0.1:{found.group(1)}", folder=tmp_path))
         other.kill()
     assert "File not found" in line or "not as a milp service" in line
+
+
+def test_a_user_is_forgotten_and_the_receipt_kept(
+    service: EmbeddedService, client: ServiceClient, tmp_path: Path
+) -> None:
+    client.add_history("gone", {"samples": [{"query": "Hi", "response": "Ho"}], "personalize": False})
+    asked = milp("forget", "gone", "--url", service.url, folder=tmp_path)
+    assert asked.code != 0  # nobody said yes
+    ran = milp("forget", "gone", "--yes", "--receipt", "receipt.jwt", "--url", service.url, folder=tmp_path)
+    assert ran.out.startswith("gone: 1 samples, 0 jobs and 0 versions removed from database and store (erasure_")
+    assert "Nobody holds anything of gone any more" in ran.out
+    head, claims, signature = (tmp_path / "receipt.jwt").read_text().strip().split(".")
+    assert head
+    assert claims
+    assert signature
+    assert "gone" not in [user["user_id"] for user in client.users()]
+    again = one_line(milp("forget", "gone", "--yes", "--url", service.url, folder=tmp_path))
+    assert "There is no user 'gone'" in again

@@ -52,7 +52,7 @@ def finish(database: Database, held: steps.Claim) -> None:
 def expire(database: Database, max_attempts: int = 5) -> list[int]:
     """What the dispatcher does an hour after every worker fell silent."""
     with database.write() as session:
-        return steps.release_expired(session, now() + LATER, max_attempts)
+        return list(steps.release_expired(session, now() + LATER, max_attempts))
 
 
 def due(database: Database) -> list[int]:
@@ -161,7 +161,7 @@ def test_a_silent_workers_step_is_due_again(database: Database) -> None:
     job, held = claimed(database)
     assert due(database) == []
     with database.write() as session:
-        assert steps.release_expired(session, now(), max_attempts=5) == []
+        assert steps.release_expired(session, now(), max_attempts=5) == {}
     expire(database)
     step = step_now(database, held.step_id)
     assert (step.state, step.owner, step.lease_until) == (StepState.ready, None, None)

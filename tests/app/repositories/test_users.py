@@ -65,7 +65,8 @@ def test_erasing_a_user_leaves_no_row_of_theirs_and_all_of_others(database: Data
         before = count_rows(session)
         users.delete_user(session, "t", "u")
         after = count_rows(session)
-    assert {name: (before[name], after[name]) for name in before} == {
+    # Tables that are empty, as most are here, say nothing.
+    assert {name: (before[name], after[name]) for name in before if before[name]} == {
         "users": (3, 2),
         "samples": (9, 6),
         "jobs": (3, 2),
@@ -73,10 +74,6 @@ def test_erasing_a_user_leaves_no_row_of_theirs_and_all_of_others(database: Data
         "trials": (6, 4),
         "events": (6, 4),
         "versions": (3, 2),
-        "idempotency_keys": (0, 0),
-        "tenants": (0, 0),
-        "api_keys": (0, 0),
-        "audit_entries": (0, 0),
     }
     with database.read() as session:
         for tenant, user_id in (("t", "another"), ("other", "u")):

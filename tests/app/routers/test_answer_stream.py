@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import anyio
 import pytest
 from sse_starlette import ServerSentEvent
+from sse_starlette.sse import AppStatus
 from starlette.types import Message, Scope
 
 from app.answers.service import Started
@@ -56,3 +57,33 @@ def test_an_answer_whose_client_left_before_the_first_event_is_cancelled(breaks:
         anyio.run(main)
     assert answer.cancelled
     assert begun == ["ended"]
+
+
+def test_a_server_that_was_told_to_stop_lets_the_answer_come_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AppStatus, "should_exit", True)
+    sent = b""
+
+    async def events() -> AsyncIterator[ServerSentEvent]:
+        for number in range(3):
+            # As long as others need to notice that the server stops.
+            await anyio.wait_all_tasks_blocked()
+            yield ServerSentEvent(str(number))
+
+    async def ended() -> None:
+        pass
+
+    async def receive() -> Message:
+        return await anyio.sleep_forever()
+
+    async def send(message: Message) -> None:
+        nonlocal sent
+        sent += message.get("body", b"")
+
+    async def main() -> None:
+        started = Started(Listener(), "base", None, (), None)  # type: ignore[arg-type]
+        await AnswerStream(started, events(), ended=ended, headers={})(
+            {"type": "http", "method": "POST"}, receive, send
+        )
+
+    anyio.run(main)
+    assert sent.split() == [b"data:", b"0", b"data:", b"1", b"data:", b"2"]

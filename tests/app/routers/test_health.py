@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from app import presence
 from app.main import create_app
 from app.settings import Settings
 from tests.support.api import pairs, served, wait_until_ready
 from tests.support.keys import AUTH
 from tests.support.servers import PostgresServer, RedisServer
 
-PARTS = {"database", "broker", "store", "base_model"}
+PARTS = {"database", "broker", "workers", "store", "base_model"}
 
 
 @pytest.fixture
@@ -48,6 +49,7 @@ def parts_of(client: TestClient) -> dict[str, Any]:
 def test_the_service_is_ready_with_its_broker_and_not_without_it(settings: Settings, redis_server: RedisServer) -> None:
     with served(settings.model_copy(update={"broker_url": redis_server.url, "dtype": "float32"})) as service:
         wait_until_ready(service.http)
+        presence.mark(redis_server.url, "celery@here")
         ready = service.http.get("/readyz").json()
         assert ready["status"] == "ready"
         assert set(ready["parts"]) == PARTS
@@ -159,3 +161,38 @@ def test_two_apps_in_one_process_count_apart(client_of: Any) -> None:
     first.get("/v1/users/nobody")
     assert 'route="/v1/users/{user_id}"' in first.get("/metrics").text
     assert 'route="/v1/users/{user_id}"' not in second.get("/metrics").text
+
+
+def test_the_figures_of_workers_are_there_before_anything_has_happened(api: TestClient) -> None:
+    lines = api.get("/metrics").text.splitlines()
+    for line in (
+        'milp_trials_total{state="stopped"} 0.0',
+        'milp_gate_decisions_total{decision="base_won"} 0.0',
+        'milp_phase_seconds_count{phase="generate"} 0.0',
+        'milp_phase_seconds_sum{phase="plan"} 0.0',
+        "milp_broker_up 0.0",
+        "milp_workers NaN",
+    ):
+        assert line in lines
+
+
+def test_workers_are_a_part_that_jobs_alone_wait_for(client_of: Any, redis_server: RedisServer) -> None:
+    client = client_of(broker_url=redis_server.url)
+    assert "No worker runs, so jobs wait." in parts_of(client)["workers"]["detail"]
+    presence.mark(redis_server.url, "celery@here")
+    part = parts_of(client)["workers"]
+    assert (part["ok"], part["needed"]) == (True, False)
+    assert "milp_workers 1.0" in client.get("/metrics").text.splitlines()
+    redis_server.stop()
+    assert "not known" in parts_of(client)["workers"]["detail"]
+    assert "milp_workers NaN" in client.get("/metrics").text.splitlines()
+
+
+def test_every_part_that_is_missing_is_named_at_once(client_of: Any, tmp_path: Path, redis_server: RedisServer) -> None:
+    (tmp_path / "file").write_text("in the way")
+    away = (tmp_path / "file").as_uri()
+    client = client_of(store_url=away, database_url=f"sqlite:///{tmp_path / 'file' / 'x'}", broker_url=redis_server.url)
+    redis_server.stop()
+    assert {name for name, part in parts_of(client).items() if not part["ok"]} == {
+        *("database", "broker", "workers", "store", "base_model")
+    }

@@ -196,7 +196,7 @@ def test_a_user_id_that_is_none_is_refused(api: TestClient, user_id: str) -> Non
 
 def test_a_deleted_history_takes_jobs_versions_and_stacks_with_it(api: TestClient, database: Database) -> None:
     job = api.post(PATH, json={"samples": pairs(25), "profile": "a cook"}).json()["job"]
-    gone = api.delete(PATH).json()
+    gone = api.delete(PATH).json()["removed"]
     assert (gone["samples"], gone["jobs_cancelled"]) == (25, 1)
     assert api.get(f"/v1/jobs/{job['id']}").json()["status"] == "cancelled"
     user = api.get("/v1/users/ann").json()
@@ -208,7 +208,7 @@ def test_a_deleted_history_takes_jobs_versions_and_stacks_with_it(api: TestClien
 
 def test_a_deleted_user_is_unknown(api: TestClient, database: Database) -> None:
     job = api.post(PATH, json={"samples": pairs(25)}).json()["job"]
-    assert api.delete("/v1/users/ann").json()["jobs_cancelled"] == 1
+    assert api.delete("/v1/users/ann").json()["removed"]["jobs_cancelled"] == 1
     for method, path in [("GET", PATH), ("GET", "/v1/users/ann"), ("DELETE", "/v1/users/ann"), ("DELETE", PATH)]:
         answer = api.request(method, path)
         assert (answer.status_code, code_of(answer)) == (404, "user_not_found")

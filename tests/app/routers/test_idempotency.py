@@ -14,7 +14,7 @@ from app.database import Database
 from app.errors import UnavailableError
 from app.idempotency import Once
 from app.repositories import audit, idempotency, users
-from app.schemas.users import UserErased
+from app.schemas.versions import ActiveVersion
 from tests.support.api import pairs
 
 PATH = "/v1/users/ann/history"
@@ -77,7 +77,7 @@ def test_a_key_that_is_none_is_refused(api: TestClient, key: str) -> None:
 
 
 def test_an_effect_that_fails_leaves_neither_itself_nor_its_key(database: Database) -> None:
-    def effect(session: Session) -> UserErased:
+    def effect(session: Session) -> ActiveVersion:
         users.ensure_user(session, "t", "u", None)
         raise UnavailableError("the power went")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -158,6 +159,26 @@ def test_a_trial_is_kept_with_its_scores_after_each_pass_and_their_errors_and_no
     assert left is not None
     assert left > 0
     assert stored(context.settings) == []
+
+
+def test_a_trial_that_does_not_fit_into_memory_fails_with_a_reason_and_the_job_goes_on(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*positional: Any, **named: Any) -> list[TrainedCandidate]:
+        trained = train_candidates(*positional, **named)
+        return [replace(one, stack=None, fits=False, error="no room") if one.key == "2" else one for one in trained]
+
+    monkeypatch.setattr(evaluate_step, "train_candidates", train)
+    add_person(context.database)
+    job = add_job(context.database, context.settings, trials=4)
+    run_all(context)
+    states = [trial.state for trial in trials_now(context.database, job)]
+    assert states == [TrialState.succeeded, TrialState.succeeded, TrialState.failed, TrialState.succeeded]
+    error = trials_now(context.database, job)[2].error
+    assert error is not None
+    assert error["code"] == "out_of_memory"
+    assert "batch_size" in error["detail"]
+    assert job_now(context.database, job).status == "succeeded"
 
 
 def test_diverging_trials_fail_with_a_reason_and_the_job_goes_on(context: Context) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,10 +12,11 @@ import torch
 
 from app.job_options import ResolvedOptions
 from app.job_states import JobStatus, StepKind
-from app.repositories import history, users, versions
-from app.tables import Job, Step
+from app.repositories import history, steps, users, versions
+from app.tables import Job, now
 from engine.base import Base
 from engine.configuration import Configuration
+from engine.evaluation import Evaluation
 from engine.history import Sample
 from engine.stack import Stack
 from engine.training import Candidate, Course, TrainedCandidate, train_candidates
@@ -36,6 +38,7 @@ from tests.workers.helpers import (
 from workers.context import Context
 from workers.search.winner import Winner
 from workers.steps.evaluate import training_settings
+from workers.steps.measure import Measure
 from workers.steps.publish import publish
 
 
@@ -188,14 +191,18 @@ def test_a_version_that_a_killed_worker_stored_and_did_not_record_is_published_o
     add_person(context.database)
     job = add_job(context.database, context.settings, activate="always")
     step_id = run_until(context, StepKind.publish)
-    with context.database.read() as session:
-        step = session.get_one(Step, step_id)
+    with context.database.write() as session:
+        held = steps.claim(session, step_id, "killed", lease_seconds=-1.0)
+        assert held is not None
+        _, step = steps.hold(session, held)
     # The worker has stored the version and is killed: nothing is recorded.
     lost = publish(context, job_now(context.database, job), step, lambda: False)
     assert lost.version is not None
     assert versions_now(context.database) == []
     kept = stored(context.settings)
     assert kept
+    with context.database.write() as session:
+        assert list(steps.release_expired(session, now(), 5)) == [step_id]
     run_all(context)
     (version,) = versions_now(context.database)
     assert (version.id, version.path) == (lost.version["id"], lost.version["path"])
@@ -240,6 +247,22 @@ def test_a_default_lora_that_diverges_when_it_is_trained_anew_is_left_out_of_the
     assert job.report["winner"]["trial"] == 2
     assert set(job.report["test"]) == {"base", "memory", "personalized"}
     assert [version.id for version in versions_now(context.database)] == [job.version_id]
+
+
+def test_a_memory_prompt_without_a_finite_loss_is_left_out_of_the_report(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Measure.memory
+
+    def overflowing(measure: Measure, *samples: Any) -> Evaluation:
+        scores = memory(measure, *samples)
+        return replace(scores, loss=[math.inf] * len(scores.loss))
+
+    monkeypatch.setattr(Measure, "memory", overflowing)
+    job = published(context)
+    assert job.status is JobStatus.succeeded
+    assert job.report is not None
+    assert set(job.report["test"]) == {"base", "default_lora", "personalized"}
 
 
 def test_a_default_lora_that_won_is_trained_anew_once(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""The small programs that keep the repository in order."""
