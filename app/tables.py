@@ -136,6 +136,7 @@ class Job(SQLModel, table=True):
 
     __tablename__ = "jobs"
     __table_args__ = (
+        Index("ix_jobs_tenant", "tenant_id", "created_at", "id"),
         Index("ix_jobs_user", "tenant_id", "user_id", "created_at"),
         Index("ix_jobs_status", "status", "created_at"),
         Index("ix_jobs_key", "key_id", "status"),

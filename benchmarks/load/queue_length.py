@@ -7,6 +7,7 @@ from collections.abc import Callable
 from statistics import median
 
 import httpx
+from sqlalchemy import text
 
 from app.repositories import steps
 from app.repositories.clock import database_now
@@ -31,6 +32,10 @@ def queue_rows(service: Running) -> list[Bounded]:
             add_queued_jobs(
                 service, [f"queued-{number}" for number in range(there, length)], SAMPLES if there == 0 else 0
             )
+            with service.database.write() as session:
+                session.connection().execute(
+                    text("ANALYZE")
+                )  # this PostgreSQL, as tests start it, never does by itself
             there = length
             for what, act in _operations(service, http, length).items():
                 act(-1)
