@@ -35,8 +35,8 @@ async def keep_house(services: Services) -> None:
         forget = time.monotonic() - forgotten_at >= _FORGET_EVERY_SECONDS
         if forget:
             forgotten_at = time.monotonic()
-        # On SQLite it may wait for another writer; whoever stops the service does not.
-        await to_thread.run_sync(_once, services, forget, abandon_on_cancel=True)
+        # Never abandoned: a connection that is returned after the database was closed stays open.
+        await to_thread.run_sync(_once, services, forget)
         await anyio.sleep(EVERY_SECONDS)
 
 

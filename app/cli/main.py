@@ -75,8 +75,6 @@ app = typer.Typer(
 
 app.add_typer(keys.app, name="keys")
 app.add_typer(webhooks.app, name="webhooks")
-app.command()(backups.backup)
-app.command()(backups.restore)
 
 User = Annotated[str, typer.Argument(help="The user's id.", metavar="USER")]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of everything embedded (MILP_DATA_DIR).")]
@@ -288,6 +286,9 @@ def evaluate(context: typer.Context) -> None:
     # Another program in this one's place: it knows the engine, which this command line must not.
     os.execv(sys.executable, [sys.executable, "-m", "evaluation", *context.args])
 
+
+app.command()(backups.backup)
+app.command()(backups.restore)
 
 if __name__ == "__main__":
     app()

@@ -26,9 +26,14 @@ from app.settings import Settings
 from engine.base import Base
 from tests.support.api import Service, publish, served
 from tests.support.examples import TIMES, tried
-from tests.support.keys import AUTH, KEYS, make_key
-from tests.support.records import add_job, add_user, samples
+from tests.support.keys import AUTH, KEYS
+from tests.support.routes import Things
 from tests.support.servers import PostgresServer
+
+pytestmark = pytest.mark.filterwarnings(
+    # The services asked run in this process and draw random numbers of their own.
+    "ignore:Do not use the `random` module:hypothesis.errors.HypothesisDeprecationWarning"
+)
 
 ALWAYS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 ANSWERING = r"/responses$|/chat/|^/readyz"
@@ -62,16 +67,12 @@ def keeping(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture
-def things(answering: Service, small_base: Base, request: pytest.FixtureRequest) -> dict[str, str]:
-    """A user with a history, a job that has ended and an active version, and a key."""
-    user_id = f"asked-{abs(hash(request.node.nodeid))}"
+def things(answering: Service, small_base: Base) -> dict[str, str]:
+    """One of each kind: the user's version can answer, and their job has ended, for the stream of another would not."""
+    ids = Things.of(answering.database, "default").ids
     with answering.database.write() as session:
-        add_user(session, "default", user_id, samples(30))
-        job = add_job(session, "default", user_id)
-        jobs.cancel_job(session, job)
-    version = publish(answering, small_base, user_id)
-    key = make_key(answering.database, "default", ("read",)).key
-    return {"user_id": user_id, "job_id": job.id, "version_id": version.id, "key_id": key.id}
+        jobs.cancel_job(session, jobs.get_job(session, "default", ids["job_id"]))
+    return {**ids, "version_id": publish(answering, small_base, ids["user_id"]).id}
 
 
 @schema.exclude(path_regex=ANSWERING).parametrize()

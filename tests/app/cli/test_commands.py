@@ -45,6 +45,8 @@ def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
         "users",
         "jobs",
         "evaluate",
+        "backup",
+        "restore",
         "keys",
         "webhooks",
     ]
