@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,17 +49,20 @@ def latest(rows: Iterable[Row]) -> list[Row]:
     return list({row.key: row for row in rows}.values())
 
 
-def merge(folder: Path, results: Path = RESULTS) -> list[Path]:
+def merge(folder: Path, results: Path = RESULTS, *, timed: bool = True) -> list[Path]:
     """Write a run's rows and judgements into the results, where they replace those of the same key.
 
     Args:
         folder: a run's, with its rows.jsonl, and its judgements.jsonl where a judge was asked.
+        timed: whether the seconds say something: not where the machine had other work, or the run was halted.
 
     Returns:
         The files written: <set>.json, and judged/<set>.json.
     """
     written = []
     for name, rows in _by_set(read(folder, Row)).items():
+        if not timed:
+            rows = [replace(row, seconds=math.nan) for row in rows]
         path = results / f"{file_name(name)}.json"
         write_file(path, [*(read_file(path) if path.exists() else []), *rows])
         written.append(path)
@@ -149,7 +152,9 @@ def _number(name: str, value: Any) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m evaluation.results_files", description=__doc__)
     parser.add_argument("folder", type=Path, help="a run's folder, with its rows.jsonl")
-    for path in merge(parser.parse_args().folder):
+    parser.add_argument("--untimed", action="store_true", help="leave the seconds out: the machine had other work")
+    given = parser.parse_args()
+    for path in merge(given.folder, timed=not given.untimed):
         print(path.relative_to(ROOT))
 
 

@@ -189,11 +189,12 @@ def _cost(group: Group) -> list[str]:
         for name in ("seconds", "parameters", "bytes", "prompt_tokens")
         if (found := estimate(per_user(group.rows, "milp", name)))
     }
-    if len(means) < 4:
+    if not {"parameters", "bytes", "prompt_tokens"} <= means.keys():
         return []
+    took = f"took {numbers.duration(means['seconds'])} a user, " if "seconds" in means else ""
     trained, kept = numbers.large(means["parameters"]), numbers.byte_size(means["bytes"])
     said = [
-        f"MiLP took {numbers.duration(means['seconds'])} a user, trained {trained} parameters that answer, "
+        f"MiLP {took}trained {trained} parameters that answer, "
         f"keeps {kept}, and its prompts have {means['prompt_tokens']:.1f} tokens."
     ]
     for memory in MEMORIES:

@@ -112,9 +112,10 @@ def cost(group: Group) -> Table:
         seconds, parameters, size, tokens = (
             estimate(per_user(group.rows, method, name)) for name in ("seconds", "parameters", "bytes", "prompt_tokens")
         )
-        if seconds is None or parameters is None or size is None or tokens is None:
+        if parameters is None or size is None or tokens is None:
             continue
-        cells = [label(method), numbers.duration(seconds.mean), numbers.large(parameters.mean)]
+        time = numbers.duration(seconds.mean) if seconds is not None else "not timed"
+        cells = [label(method), time, numbers.large(parameters.mean)]
         cells += [numbers.byte_size(size.mean), f"{tokens.mean:.1f}"]
         rows.append([*cells, *(_saved(group, method, memory) for memory in MEMORIES)])
     head = ["Method", "Learning and choosing", "Trained parameters", "Stored", "Prompt, tokens"]

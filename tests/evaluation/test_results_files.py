@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,17 @@ def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert base == made[1]
     assert math.isnan(milp.loss)
     assert (milp.rouge_l, milp.trials, milp.layers, milp.activated) == (1.5, 3, "0110", None)
+
+
+def test_of_a_run_beside_other_work_the_seconds_are_left_out(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    timed = replace(row("a", "milp", 1.0), seconds=7.5)
+    merge(run(tmp_path / "one", timed), results, timed=False)
+    (kept,) = read_all(results)
+    assert math.isnan(kept.seconds)
+    assert kept.rouge_l == 1.0
+    merge(run(tmp_path / "two", timed), results)
+    assert [found.seconds for found in read_all(results)] == [7.5]
 
 
 def test_merging_replaces_by_key_keeps_the_rest_and_sorts(tmp_path: Path) -> None:

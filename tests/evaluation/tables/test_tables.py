@@ -219,6 +219,8 @@ def test_cost_counts_the_tokens_that_the_memory_prompts_would_have_needed() -> N
     assert found["Learning and choosing"] == "3.3 min"
     assert (found["Trained parameters"], found["Stored"], found["Prompt, tokens"]) == ("49,152", "4.9 MB", "30.0")
     assert (found["fewer than Dictionary memory"], found["fewer than MaLP"]) == ("+220.5", "–")
+    untimed = grid_tables.cost(only(rows("milp", [1.0], seconds=float("nan"), prompt_tokens=30.0)))
+    assert line(untimed, "MiLP")["Learning and choosing"] == "not timed"
     memory = line(table, "Dictionary memory")
     assert (memory["Stored"], memory["fewer than Dictionary memory"]) == ("900 B", "–")
 
