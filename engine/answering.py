@@ -20,7 +20,7 @@ from engine.bank import StackBank
 from engine.base import Base
 from engine.decoding import DecodingBatch, FinishReason, Row, Sampling
 from engine.errors import EngineError, PromptTooLongError, QueueFullError
-from engine.lanes import return_freed_memory
+from engine.lanes import give_way, return_freed_memory
 from engine.prompts import Message
 from engine.stack import Stack
 from engine.timeline import Timeline
@@ -279,6 +279,7 @@ class _Lane:
 
     def _run(self) -> None:
         torch.set_num_threads(self._threads)
+        give_way()
         while (joining := self._engine._next_for(self)) is not None:
             try:
                 # Those who go on get their token first, so that long prompts delay them by one step at most.

@@ -8,7 +8,9 @@ of many candidates gains nothing; one thread per core, each with a candidate of 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn, TypeAlias, TypeVar
@@ -22,6 +24,8 @@ from engine.out_of_memory import is_out_of_memory
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Work: TypeAlias = Callable[[Sequence[Item], Callable[[], bool]], list[Result]]
+_YIELDS = 5
+"""How much nicer than the process a thread is that gives way."""
 
 
 def _refuse(_item: object) -> NoReturn:
@@ -130,3 +134,13 @@ def return_freed_memory() -> None:
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
         if trim is not None:
             trim(0)
+
+
+def give_way() -> None:
+    """Run this thread at a lower priority than the process's others, where threads have one of their own (Linux).
+
+    Decoding wants all of a core for seconds; a request beside it wants a millisecond, but at once.
+    """
+    if sys.platform == "linux":
+        lower = os.getpriority(os.PRIO_PROCESS, 0) + _YIELDS
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), lower)

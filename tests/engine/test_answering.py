@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterator
 from threading import Event, Thread, get_ident
+from threading import enumerate as enumerate_threads
 from types import SimpleNamespace
 
 import pytest
@@ -60,6 +63,15 @@ def test_answers_of_several_users_at_once_are_each_their_own(
     for key, answer in answers.items():
         assert answer.text() == expected_text(small_base, queries[key], stacks[key], 10)
     assert base_answer.text() == expected_text(small_base, "what do you think of the number 0?", None, 10)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priority of their own there")
+def test_decoding_gives_way_to_the_requests_beside_it(start: Callable[..., AnsweringEngine]) -> None:
+    engine = start()
+    engine.submit(messages_for("Hi"), max_new_tokens=1).text()  # a lane has begun to work
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    lanes = [thread.native_id for thread in enumerate_threads() if thread.name.startswith("answering-")]
+    assert max(os.getpriority(os.PRIO_PROCESS, lane or 0) for lane in lanes) > ours
 
 
 def test_an_answer_streams_in_pieces_that_make_up_the_whole(

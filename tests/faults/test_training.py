@@ -110,9 +110,10 @@ def test_training_in_too_little_memory_ends_for_each_candidate_with_its_weights_
     figures: Figures, moments: random.Random
 ) -> None:
     ample, wrong, short, fitted = trained_in(0), list[str](), 0, 0
-    # In the first some fit and some do not; between none and all is what the others find.
-    rooms = [1200, *(moments.randrange(700, 3500) for _ in range(figures.rounds(3, 0)))]
-    for room in rooms:
+    # Less and less, until some do not fit; between none and all is what the random ones find.
+    less = iter((1400, 1000, 700, 500, 350, 250))
+    further = [moments.randrange(500, 3500) for _ in range(figures.rounds(3, 0))]
+    while room := (next(less, 0) if not short else 0) or (further.pop() if further else 0):
         found = trained_in(room)
         short += found.count("does not fit")
         fitted += sum(got == kept for got, kept in zip(found, ample, strict=True))
