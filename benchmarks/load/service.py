@@ -14,16 +14,14 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from adapters_store.record import Provenance
 from adapters_store.store import AdapterStore
 from app.database import Database
 from app.embedded.service import EmbeddedService
 from app.job_options import JobOptions
-from app.repositories import history, jobs, users, versions
+from app.repositories import history, jobs, users
 from app.settings import Settings
-from app.tables import Version
-from benchmarks.material import default_lora, generated_stack
-from engine.base import Base, load_base
+from benchmarks.published import publish_generated
+from engine.base import load_base
 from engine.history import Sample
 from tests.support.servers import PostgresServer
 
@@ -98,7 +96,7 @@ def populate(service: Running, count: int) -> list[tuple[str, str]]:
     base = load_base(service.settings.base_model, device="cpu", threads=1)
     store = AdapterStore.open(service.settings.resolved_store_url)
     for number in range(min(VERSIONS, count)):
-        _publish(service.database, store, base, made[number][0], number)
+        publish_generated(service.database, store, base, TENANT, made[number][0], number)
     return made
 
 
@@ -114,23 +112,3 @@ def add_queued_jobs(service: Running, user_ids: Sequence[str], samples: int = SA
                     history.add_samples(session, TENANT, user_id, given, SAMPLES)
                 made.append(jobs.create_job(session, TENANT, user_id, options).id)
     return made
-
-
-def _publish(database: Database, store: AdapterStore, base: Base, user_id: str, seed: int) -> None:
-    stack = generated_stack(base, default_lora(base, seed), seed=seed)
-    provenance = Provenance(base.name, base.digest, base.model_type, any(p.transposed for p in base.projections))
-    kept, shape = store.publish(TENANT, user_id, stack, provenance), stack.configuration
-    with database.write() as session:
-        version = Version(
-            id=kept.id,
-            tenant_id=TENANT,
-            user_id=user_id,
-            path=kept.path,
-            layers=shape.layer_bits,
-            n=shape.n,
-            r=shape.r,
-            base_digest=base.digest,
-            passed_gate=True,
-        )
-        user = users.get_user(session, TENANT, user_id)
-        versions.activate(session, user, versions.add_version(session, version).id)

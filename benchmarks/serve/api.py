@@ -20,16 +20,15 @@ from pathlib import Path
 from statistics import median
 from urllib.parse import urlsplit
 
-from adapters_store.record import Provenance
 from adapters_store.store import AdapterStore
 from app.access.key_text import key_text, secret_digest
 from app.database import Database
 from app.embedded.child import Child
 from app.embedded.service import child_environment, local_url
-from app.repositories import api_keys, users, versions
+from app.repositories import api_keys
 from app.settings import Settings
-from app.tables import ApiKey, Version
-from benchmarks.material import default_lora, generated_stack
+from app.tables import ApiKey
+from benchmarks.published import publish_generated
 from benchmarks.results_file import ROOT, Row, alone, limited
 from benchmarks.serve.answers import percentile
 from engine.base import Base
@@ -168,24 +167,8 @@ def _publish(settings: Settings, base: Base) -> None:
             )
         )
     store = AdapterStore.open(settings.resolved_store_url)
-    provenance = Provenance(base.name, base.digest, base.model_type, any(p.transposed for p in base.projections))
     for i in range(USERS):
-        stack = generated_stack(base, default_lora(base, i), seed=i)
-        kept, shape = store.publish("default", f"user-{i}", stack, provenance), stack.configuration
-        with database.write() as session:
-            user = users.ensure_user(session, "default", f"user-{i}", None)
-            version = Version(
-                id=kept.id,
-                tenant_id="default",
-                user_id=f"user-{i}",
-                path=kept.path,
-                layers=shape.layer_bits,
-                n=shape.n,
-                r=shape.r,
-                base_digest=base.digest,
-                passed_gate=True,
-            )
-            versions.activate(session, user, versions.add_version(session, version).id)
+        publish_generated(database, store, base, "default", f"user-{i}", i)
     database.dispose()
 
 
