@@ -157,8 +157,7 @@ class Database:
         if self.url.get_backend_name() != "sqlite":
             return True
         with self._translated(), self._engine.connect() as connection:
-            driver = connection.connection.driver_connection
-            assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for the type checker
+            driver = _sqlite(connection)
             driver.execute("PRAGMA busy_timeout=500").close()
             try:
                 busy, _, _ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -200,14 +199,19 @@ class Database:
         while True:
             try:
                 with self._engine.connect() as connection:
-                    driver = connection.connection.driver_connection
-                    assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for the type checker
-                    driver.execute("PRAGMA journal_mode=WAL").close()
+                    _sqlite(connection).execute("PRAGMA journal_mode=WAL").close()
                 return
             except sqlite3.DatabaseError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise sa.DatabaseError("PRAGMA journal_mode=WAL", None, error) from error
                 time.sleep(0.02)
+
+
+def _sqlite(connection: Connection) -> sqlite3.Connection:
+    """The driver's own connection: a PRAGMA may not be within a transaction."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for the type checker
+    return driver
 
 
 def migration_config(connection: Connection) -> Config:

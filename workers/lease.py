@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -16,11 +15,6 @@ from app.errors import DatabaseAwayError
 from app.repositories import steps
 
 log = structlog.get_logger(__name__)
-
-
-def owner_name(pid: int) -> str:
-    """How a process of this machine is named as the owner of a step."""
-    return f"{socket.gethostname()}:{pid}"
 
 
 class Heartbeat:

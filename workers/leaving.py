@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from workers.lease import owner_name
+from app.process_name import process_name
 from workers.with_parent import end_with_parent
 
 LEAVE = signal.SIGUSR2
@@ -44,7 +44,7 @@ def tell_pool() -> None:
 def end_silent(owners: Collection[str]) -> None:
     """In the main process: kill those of the pool's processes that are among these owners of steps."""
     for pid in _pool.info.get("processes", []) if _pool is not None else []:
-        if owner_name(pid) in owners:
+        if process_name(pid) in owners:
             log.error("silent_process_killed", pid=pid)
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -13,6 +13,7 @@ import structlog
 from app import tracing
 from app.errors import DatabaseAwayError
 from app.job_states import StepKind
+from app.process_name import process_name
 from app.repositories import steps, tallies
 from app.repositories.clock import database_now
 from app.repositories.tallies import Counted, Sum
@@ -20,7 +21,7 @@ from app.tables import Job, Step
 from engine.errors import TrainingStoppedError
 from workers.context import Context
 from workers.failures import classify
-from workers.lease import Heartbeat, owner_name
+from workers.lease import Heartbeat
 from workers.leftovers import clean_up
 from workers.steps.evaluate import evaluate
 from workers.steps.outcome import Outcome, Work
@@ -46,7 +47,7 @@ def run_step(context: Context, step_id: int, is_leaving: Callable[[], bool] = la
     """
     settings = context.settings
     with context.database.write() as session:
-        held = steps.claim(session, step_id, owner_name(os.getpid()), settings.lease_seconds)
+        held = steps.claim(session, step_id, process_name(os.getpid()), settings.lease_seconds)
         if held is None:
             return False
         job, step = steps.hold(session, held)

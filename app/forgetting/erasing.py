@@ -29,7 +29,7 @@ def erase_user(services: Services, deed: Deed, user_id: str) -> ErasureOut:
     """Delete the user and everything of theirs.
 
     Raises:
-        UserNotFoundError, UserBeingErasedError, StoreError: nothing of the database was changed.
+        UserNotFoundError, StoreError: nothing of the database was changed.
     """
     services.forgetter.enter()
     pseudonym = layout.user_digest(deed.tenant, user_id)
@@ -63,7 +63,7 @@ def _begun(
 ) -> Erasure:
     stacks = services.store.erase_user(deed.tenant, user_id)
     begun = erasures.begin(session, deed.tenant, user_id, kind, {**asdict(removed), "stacks": stacks}, at_work)
-    begun.receipt = receipts.signed(session, begun, erasures.holders(session, begun), begun.requested_at)
+    begun.receipt = receipts.signed(session, begun)
     session.flush()
     return begun
 

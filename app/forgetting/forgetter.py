@@ -8,7 +8,6 @@ waits for its word need not wait longer than that. Knows no HTTP.
 from __future__ import annotations
 
 import os
-import socket
 import time
 from threading import Lock
 
@@ -23,6 +22,7 @@ from app.erasure_tables import Erasure
 from app.errors import DatabaseAwayError
 from app.forgetting import receipts
 from app.forgetting.presence import Presence, Visit
+from app.process_name import process_name
 from app.repositories import erasures, processes, versions
 from app.repositories.clock import database_now
 
@@ -99,7 +99,7 @@ class Forgetter:
             if self._process_id is None or not processes.renew(session, self._process_id, LEASE_SECONDS):
                 # Whatever was erased while this process was not known, it was not asked to drop.
                 self._drop_everything()
-                name = f"{socket.gethostname()}:{os.getpid()}"
+                name = process_name(os.getpid())
                 self._process_id = processes.register(session, name, LEASE_SECONDS).id
         self._renewed_at = asked
 
@@ -120,14 +120,13 @@ class Forgetter:
 
     def _complete(self) -> None:
         with self._database.read() as session:
-            if not (open_ones := erasures.unfinished(session)):
+            if not erasures.unfinished(session):
                 return
         with self._database.write() as session:
             erasures.let_lapse(session, database_now(session))
-        for erasure in open_ones:
-            with self._database.read() as session:
-                waits = any(holder.state is HolderState.waiting for holder in erasures.holders(session, erasure))
-            if not waits and self._sweep(erasure) and self._database.wipe_deleted():
+            forgotten = erasures.held_by_nobody(session)
+        for erasure in forgotten:
+            if self._sweep(erasure) and self._database.wipe_deleted():
                 self._finish(erasure)
 
     def _sweep(self, erasure: Erasure) -> bool:
@@ -144,14 +143,10 @@ class Forgetter:
 
     def _finish(self, erasure: Erasure) -> None:
         with self._database.write() as session:
-            moment = erasures.complete(session, erasure)
-            if moment is None:
+            if not erasures.complete(session, erasure):
                 return
             done = erasures.get_erasure(session, erasure.tenant_id, erasure.id)
-            session.refresh(done)
-            done.receipt = receipts.signed(session, done, erasures.holders(session, done), moment)
-        # The deletion is in the file by now; this empties the log of it once more.
-        self._database.wipe_deleted()
+            done.receipt = receipts.signed(session, done)
         log.info("erasure_complete", erasure=erasure.id)
 
     def _drop_everything(self) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import jwt
@@ -18,14 +16,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from jwt.algorithms import OKPAlgorithm
 from sqlmodel import Session
 
-from app.erasure_tables import Erasure, Holder, SigningKey
-from app.repositories import signing_keys
+from app.erasure_tables import Erasure, SigningKey
+from app.repositories import erasures, signing_keys
 
 _ISSUER = "milp-serve"
 
 
-def signed(session: Session, erasure: Erasure, holders: Sequence[Holder], at: datetime) -> str:
+def signed(session: Session, erasure: Erasure) -> str:
     """The receipt of an erasure as it stands. The key is made with the first."""
+    at = erasure.completed_at or erasure.requested_at
     key = signing_keys.newest(session) or signing_keys.add(session, *_new_key())
     claims = {
         "iss": _ISSUER,
@@ -37,7 +36,7 @@ def signed(session: Session, erasure: Erasure, holders: Sequence[Holder], at: da
         "removed": erasure.removed,
         "requested_at": erasure.requested_at.isoformat(),
         "completed_at": erasure.completed_at.isoformat() if erasure.completed_at else None,
-        "holders": {holder.name: holder.state.value for holder in holders},
+        "holders": {holder.name: holder.state.value for holder in erasures.holders(session, erasure)},
     }
     return jwt.encode(claims, key.private_pem, algorithm="EdDSA", headers={"kid": key.id})
 

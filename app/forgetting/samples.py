@@ -6,6 +6,8 @@ whether the history is learned anew, or the version deactivated, is for whoever 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlmodel import Session
 
 from app.access.identity import Identity
@@ -18,6 +20,8 @@ from app.tables import Job, Version, now
 
 _LEARNED = ("train", "validation")
 """Parts of a job's split that its version was trained on."""
+_KNOWN = (*_LEARNED, "test")
+"""Parts that a job at work looks at."""
 
 
 def delete_sample(
@@ -38,7 +42,7 @@ def delete_sample(
     cancelled += _cancel_learning(session, tenant, user_id, sample_id)
     row = history.get_sample(session, tenant, user_id, sample_id)
     marked = [
-        version.id for version, job in versions.with_jobs(session, tenant, user_id) if _has_learned(job, sample_id)
+        version.id for version, job in versions.with_jobs(session, tenant, user_id) if _is_in(job, _LEARNED, sample_id)
     ]
     versions.mark_deleted_sample(session, tenant, user_id, marked, row.digest)
     history.delete_sample(session, row)
@@ -67,16 +71,13 @@ def learned_samples(session: Session, version: Version, digests: list[str]) -> L
 
 
 def _cancel_learning(session: Session, tenant: str, user_id: str, sample_id: int) -> int:
-    learning = [job for job in jobs.unfinished_jobs(session, tenant, user_id) if _knows(job, sample_id)]
+    learning = [job for job in jobs.unfinished_jobs(session, tenant, user_id) if _is_in(job, _KNOWN, sample_id)]
     for job in learning:
         jobs.cancel_job(session, job)
     return len(learning)
 
 
-def _knows(job: Job, sample_id: int) -> bool:
-    return any(sample_id in ids for ids in (job.split or {}).values() if isinstance(ids, list))
-
-
-def _has_learned(job: Job | None, sample_id: int) -> bool:
+def _is_in(job: Job | None, parts: Sequence[str], sample_id: int) -> bool:
+    """Whether the sample is in one of these parts of the job's split."""
     split = (job.split if job else None) or {}
-    return any(sample_id in split.get(part, ()) for part in _LEARNED)
+    return any(sample_id in split.get(part, ()) for part in parts)

@@ -12,7 +12,7 @@ from sqlmodel import Session, col, func, select
 from app.repositories import deliveries, history
 from app.repositories.jobs import cancel_job, unfinished_jobs
 from app.repositories.users import delete_user, get_user, lock_user
-from app.tables import AuditEntry, IdempotencyKey, Job, Trial, Version, now
+from app.tables import AuditEntry, IdempotencyKey, Job, Trial, User, Version, now
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,7 @@ def erase_history(session: Session, tenant: str, user_id: str) -> Removed:
     Raises:
         UserNotFoundError: there is no such user.
     """
-    get_user(session, tenant, user_id)
-    # Jobs before their user, as a worker that publishes takes them: two that wait for each other would never end.
-    cancelled = cancel_unfinished_jobs(session, tenant, user_id)
-    user = lock_user(session, tenant, user_id)
-    cancelled += cancel_unfinished_jobs(session, tenant, user_id)
+    user, cancelled = _held(session, tenant, user_id)
     digests, versions = history.digests(session, tenant, user_id), _version_ids(session, tenant, user_id)
     history.delete_history(session, tenant, user_id)
     session.exec(
@@ -59,7 +55,16 @@ def erase_history(session: Session, tenant: str, user_id: str) -> Removed:
     user.active_version_id = None
     user.updated_at = now()
     session.flush()
-    return Removed(len(digests), _digest_of(digests), 0, cancelled, 0, versions, 0, 0)
+    return Removed(
+        samples=len(digests),
+        samples_digest=_digest_of(digests),
+        jobs=0,
+        jobs_cancelled=cancelled,
+        trials=0,
+        versions=versions,
+        remembered_answers=0,
+        webhook_deliveries=0,
+    )
 
 
 def erase_user(session: Session, tenant: str, user_id: str, pseudonym: str) -> Removed:
@@ -68,19 +73,25 @@ def erase_user(session: Session, tenant: str, user_id: str, pseudonym: str) -> R
     Raises:
         UserNotFoundError: there is no such user.
     """
-    get_user(session, tenant, user_id)
-    cancelled = cancel_unfinished_jobs(session, tenant, user_id)
-    lock_user(session, tenant, user_id)
-    cancelled += cancel_unfinished_jobs(session, tenant, user_id)
+    _, cancelled = _held(session, tenant, user_id)
     digests, versions = history.digests(session, tenant, user_id), _version_ids(session, tenant, user_id)
     of_user = select(Job.id).where(Job.tenant_id == tenant, Job.user_id == user_id)
-    jobs = len(session.exec(of_user).all())
+    jobs = session.exec(select(func.count()).select_from(of_user.subquery())).one()
     trials = session.exec(select(func.count(col(Trial.id))).where(col(Trial.job_id).in_(of_user))).one()
     told = deliveries.of_user(session, tenant, user_id)
     delete_user(session, tenant, user_id)
     answers = _delete_remembered(session, tenant, user_id)
     _rename_in_audit_log(session, tenant, user_id, pseudonym)
-    return Removed(len(digests), _digest_of(digests), jobs, cancelled, trials, versions, answers, told)
+    return Removed(
+        samples=len(digests),
+        samples_digest=_digest_of(digests),
+        jobs=jobs,
+        jobs_cancelled=cancelled,
+        trials=trials,
+        versions=versions,
+        remembered_answers=answers,
+        webhook_deliveries=told,
+    )
 
 
 def cancel_unfinished_jobs(session: Session, tenant: str, user_id: str) -> int:
@@ -89,6 +100,19 @@ def cancel_unfinished_jobs(session: Session, tenant: str, user_id: str) -> int:
     for job in unfinished:
         cancel_job(session, job)
     return len(unfinished)
+
+
+def _held(session: Session, tenant: str, user_id: str) -> tuple[User, int]:
+    """The user, held, and how many unfinished jobs were cancelled for it.
+
+    Raises:
+        UserNotFoundError: there is no such user.
+    """
+    get_user(session, tenant, user_id)
+    # Jobs before their user, as a worker that publishes takes them: two that wait for each other would never end.
+    cancelled = cancel_unfinished_jobs(session, tenant, user_id)
+    user = lock_user(session, tenant, user_id)
+    return user, cancelled + cancel_unfinished_jobs(session, tenant, user_id)
 
 
 def _version_ids(session: Session, tenant: str, user_id: str) -> list[str]:

@@ -134,6 +134,14 @@ def unfinished(session: Session) -> Sequence[Erasure]:
     ).all()
 
 
+def held_by_nobody(session: Session) -> Sequence[Erasure]:
+    """Those of the unfinished that wait for nobody any more, oldest first."""
+    waits = select(Holder.name).where(Holder.erasure_id == Erasure.id, Holder.state == HolderState.waiting).exists()
+    return session.exec(
+        select(Erasure).where(col(Erasure.completed_at).is_(None), ~waits).order_by(col(Erasure.requested_at))
+    ).all()
+
+
 def holders(session: Session, erasure: Erasure) -> Sequence[Holder]:
     """Who held something, by name."""
     return session.exec(select(Holder).where(Holder.erasure_id == erasure.id).order_by(col(Holder.name))).all()
@@ -149,16 +157,15 @@ def is_at_work_again(session: Session, tenant: str, folder: str) -> bool:
     return any(layout.user_folder(tenant, user_id) == folder for user_id in session.exec(statement))
 
 
-def complete(session: Session, erasure: Erasure) -> datetime | None:
-    """Mark it complete and say when that was; None where somebody else did meanwhile."""
-    moment = database_now(session)
+def complete(session: Session, erasure: Erasure) -> bool:
+    """Mark it complete. False: somebody else did meanwhile."""
     done = session.exec(
         update(Erasure)
         .where(col(Erasure.id) == erasure.id, col(Erasure.completed_at).is_(None))
-        .values(completed_at=moment),
+        .values(completed_at=database_now(session)),
         execution_options={"synchronize_session": False},
     )
-    return moment if done.rowcount == 1 else None
+    return done.rowcount == 1
 
 
 def get_erasure(session: Session, tenant: str, erasure_id: str) -> Erasure:

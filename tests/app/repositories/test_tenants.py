@@ -51,6 +51,7 @@ OF_NO_TENANT = {
     "audit.forget_older": "age alone decides",
     "clock.database_now": "looks at no row",
     "erasures.confirm": "for API processes and workers, which are of no tenant",
+    "erasures.held_by_nobody": "for API processes, which complete those of all tenants",
     "erasures.let_lapse": "time alone decides",
     "erasures.unfinished": "for API processes, which complete those of all tenants",
     "erasures.waiting_for": "for API processes",
