@@ -143,7 +143,7 @@ def _open(settings: Settings, metrics: Metrics) -> Services:
         limiter=Limiter(settings.broker_url, metrics),
         memory=memory,
         runtime=runtime,
-        answers=AnswerService(settings, database, store, runtime, memory, presence, metrics),
+        answers=AnswerService(settings, database, runtime, memory, presence, metrics),
         presence=presence,
         forgetter=Forgetter(database, store, runtime, memory, presence),
         answer_threads=answer_threads(settings.max_batch_rows, settings.max_queue),

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, SummaryMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from app.answers.wire import Figures
 from app.errors import AdapterUnusableError, StoreFailedError
 from app.job_states import JobStatus
 from app.repositories.tallies import LABELS, Counted, Sum
@@ -142,12 +143,12 @@ class Metrics:
     def set_database_up(self, up: bool) -> None:
         self._database.set(up)
 
-    def set_answering(self, *, waiting: int, running: int, stacks: int, places: int, evictions: int) -> None:
-        self._waiting.set(waiting)
-        self._running.set(running)
-        self._bank.set(stacks)
+    def set_answering(self, figures: Figures, places: int) -> None:
+        self._waiting.set(figures.waiting)
+        self._running.set(figures.running)
+        self._bank.set(figures.stacks)
         self._bank_places.set(places)
-        self._kept_elsewhere.evictions = evictions
+        self._kept_elsewhere.evictions = figures.evictions
 
     def text(self) -> bytes:
         """The figures in Prometheus' text format."""

@@ -6,19 +6,19 @@ stack is a key and a way to load it, an owner whoever the answer is for.
 
 from __future__ import annotations
 
-import queue
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from threading import Condition, Event, Thread
+from collections.abc import Callable, Sequence
+from threading import Condition, Thread
 from time import monotonic
 
 import torch
 
 from engine import row_attention, row_kernel
+from engine.answer import Answer, Listener
 from engine.bank import StackBank
 from engine.base import Base
-from engine.decoding import DecodingBatch, FinishReason, Row, Sampling
+from engine.decoding import DecodingBatch, Row, Sampling
 from engine.errors import EngineError, PromptTooLongError, QueueFullError
 from engine.lanes import give_way, return_freed_memory
 from engine.prompts import Message
@@ -29,79 +29,6 @@ TRIM_SECONDS = 10.0
 """Pause between two returns of freed memory to the system, which take some milliseconds each."""
 MOST_LANES = 4
 """Threads that decode on a CPU: Python runs one at a time between torch's operations, so more would wait for it."""
-
-
-class Answer:
-    """One answer in the making. Iterate to get its text piece by piece, or call `text`."""
-
-    def __init__(
-        self, base: Base, row: Row, stop: Sequence[str], owner: str, on_cancel: Callable[[Answer], None]
-    ) -> None:
-        self._base = base
-        self._row = row
-        self._stop = tuple(stop)
-        self._owner = owner
-        self._on_cancel = on_cancel
-        self._pieces: queue.SimpleQueue[str | BaseException | None] = queue.SimpleQueue()
-        self._complete = Event()
-        self._sent = 0
-        self._submitted = monotonic()
-        self.prompt_tokens = len(row.prompt)
-        self.timeline = Timeline()
-
-    @property
-    def completion_tokens(self) -> int:
-        return len(self._row.tokens)
-
-    @property
-    def finish_reason(self) -> FinishReason | None:
-        return self._row.finish_reason
-
-    def __iter__(self) -> Iterator[str]:
-        """Pieces of text as they are decoded. Raises what made the engine fail."""
-        while (piece := self._pieces.get()) is not None:
-            if isinstance(piece, BaseException):
-                raise piece
-            yield piece
-
-    def text(self) -> str:
-        """The whole answer, once it is complete."""
-        # Not piece by piece: with every token a thread would wake that the decoding ones then wait for.
-        self._complete.wait()
-        return "".join(self)
-
-    def cancel(self) -> None:
-        """Stop decoding this answer; its place is free from the next token on."""
-        if self._row.finish_reason is None:
-            self._row.finish_reason = "cancelled"
-            self._on_cancel(self)
-
-    def _publish(self) -> None:
-        """Hand over the text decoded since the last call (engine thread only)."""
-        text = self._base.format.decode(self._row.tokens)
-        cuts = [at for at in (text.find(stop) for stop in self._stop) if at >= 0]
-        if cuts:
-            text = text[: min(cuts)]
-            self._row.finish_reason = "stop"
-        done = self._row.finish_reason is not None
-        # Held back while the answer goes on: characters not yet whole (one mark for each of their bytes, with some
-        # tokenizers), and what may be the beginning of a stop text.
-        unsure = max((len(stop) for stop in self._stop), default=1) - 1
-        held = 0 if done else max(unsure, len(text) - len(text.rstrip("�")))
-        piece = text[self._sent : len(text) - held]
-        if done:
-            self.timeline.ended = time.time()
-        if piece:
-            self._sent += len(piece)
-            self._pieces.put(piece)
-        if done:
-            self._pieces.put(None)
-            self._complete.set()
-
-    def _fail(self, error: BaseException) -> None:
-        self._row.finish_reason = "cancelled"
-        self._pieces.put(error)
-        self._complete.set()
 
 
 class AnsweringEngine:
@@ -178,6 +105,7 @@ class AnsweringEngine:
         seed: int | None = None,
         stop: Sequence[str] = (),
         owner: str = "",
+        listener: Listener | None = None,
     ) -> Answer:
         """Ask for an answer; returns at once unless the stack has to be loaded first.
 
@@ -187,6 +115,7 @@ class AnsweringEngine:
             stop: texts that end the answer and are left out of it.
             owner: whose answer it is: places go to the owner who has the fewest, so that nobody's many requests keep
                 others waiting.
+            listener: told each piece in place of the answer's iterator, by a decoding thread: it must not wait.
 
         Raises:
             PromptTooLongError: prompt and answer do not fit the context.
@@ -204,7 +133,7 @@ class AnsweringEngine:
         self._refuse_if_full()
         stack = self._bank.get(stack_key, load_stack) if stack_key is not None and load_stack is not None else None
         row = Row(prompt, stack, max_new_tokens, Sampling(temperature, top_p, seed))
-        answer = Answer(self._base, row, stop, owner, self._leave_queue)
+        answer = Answer(self._base, row, stop, owner, self._leave_queue, listener)
         answer.timeline = Timeline(asked, loaded=time.time())
         with self._changed:
             self._refuse_if_full()

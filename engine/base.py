@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from engine.attention import IMPLEMENTATION, Layout, Packed, laid_out
+from engine.base_folder import base_folder
 from engine.errors import BaseModelError, UnknownArchitectureError
 from engine.grouped import Route, Routing, StackRouter
 from engine.layers import LayerGate, Span
@@ -140,7 +141,7 @@ def load_base(name: str, *, device: str = "auto", dtype: str = "auto", threads: 
     if threads:
         torch.set_num_threads(threads)
     transformers_logging.disable_progress_bar()
-    folder = _local_folder(name)
+    folder = base_folder(name)
     where = _device(device)
     try:
         config = AutoConfig.from_pretrained(folder)
@@ -159,28 +160,6 @@ def load_base(name: str, *, device: str = "auto", dtype: str = "auto", threads: 
         ) from error
     nn.Module.to(model, where)
     return Base(model, tokenizer, name=name, digest=_digest(folder))
-
-
-def _local_folder(name: str) -> Path:
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise BaseModelError(
-                f"the folder {name!r} is no base model: it has no config.json. Set MILP_BASE_MODEL to a folder "
-                "written by save_pretrained, or to a Hugging Face name."
-            )
-        return folder
-    if folder.is_absolute() or name.startswith(("./", "../", "~")):
-        raise BaseModelError(f"there is no folder {name!r}: set MILP_BASE_MODEL to a folder that exists.")
-    from huggingface_hub import snapshot_download
-
-    try:
-        patterns = ["*.json", "*.safetensors", "*.jinja", "*.txt", "*.model"]
-        return Path(snapshot_download(name, allow_patterns=patterns))
-    except Exception as error:  # the hub client raises many kinds; all of them mean the same to the caller
-        raise BaseModelError(
-            f"{name!r} is neither a local folder nor a Hugging Face model that can be fetched from here."
-        ) from error
 
 
 def _device(device: str) -> torch.device:

@@ -3,6 +3,8 @@
 Must not know HTTP: `app.problems` maps these to status codes.
 """
 
+from __future__ import annotations
+
 
 class EngineError(Exception):
     """Root of everything the engine raises on purpose."""
@@ -38,6 +40,9 @@ class QueueFullError(EngineError):
     def __init__(self, message: str, retry_after_seconds: float) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+    def __reduce__(self) -> tuple[type[QueueFullError], tuple[str, float]]:
+        return type(self), (str(self), self.retry_after_seconds)
 
 
 class PromptTooLongError(EngineError):

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import structlog
 
 from adapters_store.errors import AdapterCorruptError, AdapterNotFoundError, StoreError
 from app import tracing
 from app.answers.choice import Choice, Mode, UsedMode, choose, shortened, without_user, without_version
+from app.answers.engine_client import EngineAnswer, EngineClient
 from app.answers.memory import MemoryCache
-from app.answers.runtime import AnsweringRuntime, Loaded
+from app.answers.runtime import AnsweringRuntime
 from app.database import Database
 from app.errors import AdapterUnusableError, LearnedDeletedSamplesError, ServiceError, StoreFailedError
 from app.forgetting.presence import Presence, Visit
@@ -27,30 +27,30 @@ from engine.errors import PromptTooLongError, StackMismatchError
 from engine.history import Sample
 from engine.prompts import Message
 
-if TYPE_CHECKING:
-    from adapters_store.store import AdapterStore
-    from engine.answering import Answer
-    from engine.stack import Stack
-
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """How an answer is generated. Temperature 0 is greedy; a seed replays a sampled answer."""
+    """How an answer is generated. Temperature 0 is greedy; a seed replays a sampled answer.
+
+    Args:
+        streamed: whether its text is wanted as it is decoded.
+    """
 
     max_new_tokens: int | None = None
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
     """An answer in the making, and what it is made with."""
 
-    answer: Answer
+    answer: EngineAnswer
     mode: UsedMode
     version_id: str | None
     memory: tuple[Sample, ...]
@@ -65,7 +65,6 @@ class AnswerService:
         self,
         settings: Settings,
         database: Database,
-        store: AdapterStore,
         runtime: AnsweringRuntime,
         cache: MemoryCache,
         presence: Presence,
@@ -73,7 +72,6 @@ class AnswerService:
     ) -> None:
         self._settings = settings
         self._database = database
-        self._store = store
         self._runtime = runtime
         self._cache = cache
         self._presence = presence
@@ -92,18 +90,19 @@ class AnswerService:
             BaseUnavailableError: the base is not loaded.
             EngineError: prompt too long, queue full.
         """
-        loaded = self._runtime.get()
+        engine = self._runtime.get()
         if user_id is None:
-            return self._submit(loaded, without_user(conversation), decoding, None, tenant)
+            return self._submit(engine, without_user(conversation), decoding, None, tenant)
         visit = self._presence.enter(tenant, user_id)
         try:
-            return replace(self._begin(loaded, tenant, user_id, conversation, mode, decoding), visit=visit)
+            return replace(self._begin(engine, tenant, user_id, conversation, mode, decoding), visit=visit)
         except BaseException:
             self._presence.leave(visit)
             raise
 
-    def ended(self, started: Started) -> None:
-        """No more of this answer will come, whole or broken off."""
+    async def ended(self, started: Started) -> None:
+        """Wait until the engine has no more to do with this answer, whole or broken off; the user's visit is over."""
+        await started.answer.ended()
         if started.visit is not None:
             self._presence.leave(started.visit)
 
@@ -123,7 +122,7 @@ class AnswerService:
 
     def _begin(
         self,
-        loaded: Loaded,
+        engine: EngineClient,
         tenant: str,
         user_id: str,
         conversation: Sequence[Message],
@@ -134,7 +133,7 @@ class AnswerService:
         with self._database.read() as session:
             choice = choose(session, self._cache, tenant, user_id, conversation, mode, pairs)
         try:
-            return self._submit_fitting(loaded, choice, conversation, decoding, _caution(choice.version), owner)
+            return self._submit_fitting(engine, choice, conversation, decoding, _caution(choice.version), owner)
         except (AdapterUnusableError, StoreFailedError) as error:
             if mode != "auto":
                 raise
@@ -142,11 +141,11 @@ class AnswerService:
             self._metrics.count_fallback(error.code)
             with self._database.read() as session:
                 choice = without_version(session, self._cache, tenant, user_id, conversation, pairs)
-            return self._submit_fitting(loaded, choice, conversation, decoding, error, owner)
+            return self._submit_fitting(engine, choice, conversation, decoding, error, owner)
 
     def _submit_fitting(
         self,
-        loaded: Loaded,
+        engine: EngineClient,
         choice: Choice,
         conversation: Sequence[Message],
         decoding: Decoding,
@@ -156,7 +155,7 @@ class AnswerService:
         """As much of what is remembered as the context holds: only the caller's own words can be too long."""
         while True:
             try:
-                return self._submit(loaded, choice, decoding, warning, owner)
+                return self._submit(engine, choice, decoding, warning, owner)
             except PromptTooLongError:
                 shorter = shortened(choice, conversation)
                 if shorter is None:
@@ -164,30 +163,25 @@ class AnswerService:
                 choice = shorter
 
     def _submit(
-        self, loaded: Loaded, choice: Choice, decoding: Decoding, warning: ServiceError | None, owner: str
+        self, engine: EngineClient, choice: Choice, decoding: Decoding, warning: ServiceError | None, owner: str
     ) -> Started:
         version = choice.version
-
-        def load_stack() -> Stack:
-            assert version is not None  # noqa: S101 - only called where there is one
-            try:
-                return self._store.load(version.path, loaded.base)
-            except (StackMismatchError, AdapterNotFoundError, AdapterCorruptError) as error:
-                raise AdapterUnusableError(f"Version '{version.id}' cannot be used: {error}") from error
-            except StoreError as error:
-                raise StoreFailedError(f"Version '{version.id}' cannot be read: {error}") from error
-
-        answer = loaded.engine.submit(
-            choice.messages,
-            stack_key=version.path if version else None,
-            load_stack=load_stack if version else None,
-            max_new_tokens=decoding.max_new_tokens or self._settings.max_new_tokens,
-            temperature=decoding.temperature,
-            top_p=decoding.top_p,
-            seed=decoding.seed,
-            stop=decoding.stop,
-            owner=owner,
-        )
+        try:
+            answer = engine.submit(
+                choice.messages,
+                path=version.path if version else None,
+                max_new_tokens=decoding.max_new_tokens or self._settings.max_new_tokens,
+                temperature=decoding.temperature,
+                top_p=decoding.top_p,
+                seed=decoding.seed,
+                stop=decoding.stop,
+                owner=owner,
+                streamed=decoding.streamed,
+            )
+        except (StackMismatchError, AdapterNotFoundError, AdapterCorruptError) as error:
+            raise AdapterUnusableError(f"{_named(version)} cannot be used: {error}") from error
+        except StoreError as error:
+            raise StoreFailedError(f"{_named(version)} cannot be read: {error}") from error
         return Started(answer, choice.mode, version.id if version else None, choice.memory, warning)
 
 
@@ -199,3 +193,7 @@ def _caution(version: Version | None) -> ServiceError | None:
         f"Version '{version.id}' has learned {len(version.deleted_samples)} samples that were deleted since. "
         "Personalise the user again, or deactivate the version."
     )
+
+
+def _named(version: Version | None) -> str:
+    return f"Version '{version.id}'" if version else "The base"

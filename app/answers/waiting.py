@@ -1,21 +1,19 @@
-"""Waiting for an answer from asynchronous code: in threads of its own, and not longer than anyone listens.
+"""Beginning an answer in threads of its own, and waiting for it no longer than anyone listens.
 
-An answer is a blocking iterator. Its threads are counted apart from those of the other routes, so that a full queue
-of answers never keeps a health check or an import waiting.
+Beginning looks things up and has a stack loaded, in threads counted apart from those of the other routes, so that
+a slow store or a full queue of answers never keeps a health check or an import waiting. Waiting takes no thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
 
+from app.answers.engine_client import EngineAnswer
 from app.errors import QueueFullError
-
-if TYPE_CHECKING:
-    from engine.answering import Answer
 
 T = TypeVar("T")
 _TO_SPARE = 8
@@ -31,27 +29,23 @@ async def begun(threads: CapacityLimiter, begin: Callable[[], T]) -> T:
     """The result of `begin`, which may look things up and load a stack.
 
     Raises:
-        QueueFullError: every thread waits for an answer already.
+        QueueFullError: every thread waits for an answer to begin already.
     """
     if threads.available_tokens < 1:
         raise QueueFullError("Too many answers are waiting. Try again in a moment.", headers={"Retry-After": "1"})
     return await to_thread.run_sync(begin, limiter=threads)
 
 
-async def pieces(threads: CapacityLimiter, answer: Answer) -> AsyncIterator[str]:
+async def pieces(answer: EngineAnswer) -> AsyncIterator[str]:
     """The answer's text as it is decoded. Whoever stops iterating cancels the answer."""
-    iterator = iter(answer)
     try:
-        while True:
-            piece = await to_thread.run_sync(next, iterator, None, limiter=threads, abandon_on_cancel=True)
-            if piece is None:
-                return
+        async for piece in answer:
             yield piece
     finally:
         answer.cancel()
 
 
-async def whole_text(threads: CapacityLimiter, answer: Answer, disconnected: Callable[[], Awaitable[None]]) -> str:
+async def whole_text(answer: EngineAnswer, disconnected: Callable[[], Awaitable[None]]) -> str:
     """The answer's text once it is complete; what there is of it if `disconnected` returns before."""
     failure: Exception | None = None
     text = ""
@@ -63,10 +57,12 @@ async def whole_text(threads: CapacityLimiter, answer: Answer, disconnected: Cal
     async with anyio.create_task_group() as group:
         group.start_soon(cancel_when_gone)
         try:
-            text = await to_thread.run_sync(answer.text, limiter=threads)
+            text = await answer.text()
         except Exception as error:
             # Raised outside the group, which would wrap it.
             failure = error
+        finally:
+            answer.cancel()
         group.cancel_scope.cancel()
     if failure is not None:
         raise failure

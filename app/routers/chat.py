@@ -53,6 +53,7 @@ async def complete(caller: Asker, services: ServicesDep, body: ChatIn, request: 
         1.0 if body.top_p is None else body.top_p,
         body.seed,
         body.stops,
+        streamed=bool(body.stream),
     )
     conversation = [_message(message) for message in body.messages]
     started = await metered.begin(services, caller, user_id, conversation, "auto", decoding)
@@ -62,7 +63,7 @@ async def complete(caller: Asker, services: ServicesDep, body: ChatIn, request: 
         ended = partial(metered.end, services, caller, started)
         return AnswerStream(started, reply.stream(with_usage), ended=ended, headers=warning_headers(started), sep="\n")
     try:
-        text = await whole_text(services.answer_threads, started.answer, lambda: gone(request))
+        text = await whole_text(started.answer, lambda: gone(request))
     finally:
         await metered.end(services, caller, started)
     return Response(reply.whole(text), 200, warning_headers(started), "application/json")
@@ -114,7 +115,7 @@ class _Reply:
     async def stream(self, with_usage: bool) -> AsyncIterator[ServerSentEvent]:
         try:
             yield self._chunk({"role": "assistant", "content": ""})
-            async for piece in pieces(self._services.answer_threads, self._started.answer):
+            async for piece in pieces(self._started.answer):
                 yield self._chunk({"content": piece})
             self._services.answers.finished(self._started)
             yield self._chunk({}, self._finish_reason())

@@ -42,16 +42,7 @@ def readyz(services: ServicesDep) -> Ready:
 )
 def metrics(services: ServicesDep) -> Response:
     """Prometheus figures of this process, and of the jobs in the database."""
-    loaded = services.runtime.loaded
-    if loaded is not None:
-        engine = loaded.engine
-        services.metrics.set_answering(
-            waiting=engine.waiting,
-            running=engine.running,
-            stacks=len(engine.loaded_keys()),
-            places=services.settings.bank_stacks,
-            evictions=engine.evictions,
-        )
+    services.metrics.set_answering(services.runtime.figures(), places=services.settings.bank_stacks)
     try:
         with services.database.read() as session:
             services.metrics.set_jobs(overview.jobs_by_status(session), overview.steps_waiting(session))

@@ -41,10 +41,9 @@ async def begin(
 
 async def end(services: Services, caller: Caller, started: Started) -> None:
     """Count the answer's tokens, whole or broken off; an erasure of the user waits for it no longer."""
-    services.answers.ended(started)
-    if not caller.identity.limits.tokens_per_day:
-        return
-    tokens = started.answer.completion_tokens
     # Also when the request is being cancelled: what was generated was generated.
     with anyio.CancelScope(shield=True):
-        await to_thread.run_sync(services.limiter.count_tokens, caller.identity, tokens)
+        await services.answers.ended(started)
+        if caller.identity.limits.tokens_per_day:
+            tokens = started.answer.completion_tokens
+            await to_thread.run_sync(services.limiter.count_tokens, caller.identity, tokens)

@@ -52,7 +52,7 @@ async def respond(
 
     With `stream`: events `delta` (`{"text"}`), then `done` with the whole object, or `error` with a problem.
     """
-    decoding = Decoding(body.max_new_tokens, body.temperature, body.top_p, body.seed)
+    decoding = Decoding(body.max_new_tokens, body.temperature, body.top_p, body.seed, streamed=body.stream)
     conversation = [Message("user", body.query)]
     started = await metered.begin(services, caller, user_id, conversation, body.mode, decoding)
     headers = warning_headers(started)
@@ -60,7 +60,7 @@ async def respond(
         ended = partial(metered.end, services, caller, started)
         return AnswerStream(started, _stream(services, started), ended=ended, headers=headers)
     try:
-        text = await whole_text(services.answer_threads, started.answer, lambda: gone(request))
+        text = await whole_text(started.answer, lambda: gone(request))
     finally:
         await metered.end(services, caller, started)
     return Response(_finished(services, started, text), 200, headers, "application/json")
@@ -69,7 +69,7 @@ async def respond(
 async def _stream(services: Services, started: Started) -> AsyncIterator[ServerSentEvent]:
     texts: list[str] = []
     try:
-        async for piece in pieces(services.answer_threads, started.answer):
+        async for piece in pieces(started.answer):
             texts.append(piece)
             yield ServerSentEvent(json.dumps({"text": piece}), event="delta")
         yield ServerSentEvent(_finished(services, started, "".join(texts)), event="done")

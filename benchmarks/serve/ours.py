@@ -16,7 +16,8 @@ import torch
 
 from benchmarks.material import Mix, generated_stack
 from benchmarks.serve.answers import Round, round_of
-from engine.answering import Answer, AnsweringEngine
+from engine.answer import Answer
+from engine.answering import AnsweringEngine
 from engine.base import Base
 from engine.prompts import messages_for
 from engine.stack import Stack

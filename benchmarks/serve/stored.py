@@ -23,7 +23,8 @@ from benchmarks.results_file import Row, alone, compared, limited
 from benchmarks.rounds import in_turn
 from benchmarks.serve import ours
 from benchmarks.serve.answers import LATENCIES, Round
-from engine.answering import Answer, AnsweringEngine
+from engine.answer import Answer
+from engine.answering import AnsweringEngine
 from engine.base import Base
 
 COLD_LIMIT_MS = 50.0

@@ -1,40 +1,30 @@
 """The web service, with one header more: how long the engine had a request (`Server-Timing: engine;dur=<ms>`).
 
-A factory for uvicorn, for `benchmarks.serve.api` only. The engine's time runs from the call of its `submit`, loading a
-stack included, to the token with which the answer is complete; everything else is the service's.
+A factory for uvicorn, for `benchmarks.serve.api` only. The engine's time runs, in its process, from the call of its
+`submit`, loading a stack included, to the token with which the answer is complete; everything else is the service's.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
+from app.answers.engine_client import EngineAnswer, EngineClient
 from app.main import create_app
-from engine.answering import Answer, AnsweringEngine
-from engine.prompts import Message
 
-_spans: ContextVar[list[tuple[float, Answer]]] = ContextVar("spans")
-_ended: dict[int, float] = {}
+_answers: ContextVar[list[EngineAnswer]] = ContextVar("answers")
 
 
 def _watch_engine() -> None:
-    submit, publish = AnsweringEngine.submit, Answer._publish
+    submit = EngineClient.submit
 
-    def timed_submit(self: AnsweringEngine, messages: Sequence[Message], **named: Any) -> Answer:
-        began = time.perf_counter()
-        answer = submit(self, messages, **named)
+    def noted_submit(self: EngineClient, *args: Any, **named: Any) -> EngineAnswer:
+        answer = submit(self, *args, **named)
         # The threads that answers are begun in run in their request's context.
-        _spans.get([]).append((began, answer))
+        _answers.get([]).append(answer)
         return answer
 
-    def timed_publish(self: Answer) -> None:
-        # Before the text is handed over: that may already wake the reader.
-        _ended[id(self)] = time.perf_counter()
-        publish(self)
-
-    AnsweringEngine.submit, Answer._publish = timed_submit, timed_publish  # type: ignore[method-assign]
+    EngineClient.submit = noted_submit  # type: ignore[method-assign]
 
 
 def create() -> Any:
@@ -46,12 +36,12 @@ def create() -> Any:
         if scope["type"] != "http":
             await service(scope, receive, send)
             return
-        spans: list[tuple[float, Answer]] = []
-        _spans.set(spans)
+        answers: list[EngineAnswer] = []
+        _answers.set(answers)
 
         async def with_header(message: Any) -> None:
-            if message["type"] == "http.response.start" and spans:
-                spent = sum(_ended.pop(id(answer)) - began for began, answer in spans)
+            if message["type"] == "http.response.start" and answers:
+                spent = sum((answer.timeline.ended or 0.0) - answer.timeline.asked for answer in answers)
                 message["headers"].append((b"server-timing", f"engine;dur={1e3 * spent:.3f}".encode()))
             await send(message)
 

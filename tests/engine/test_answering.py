@@ -13,7 +13,8 @@ import pytest
 import torch
 from tokenizers import decoders
 
-from engine.answering import Answer, AnsweringEngine
+from engine.answer import Answer
+from engine.answering import AnsweringEngine
 from engine.base import Base
 from engine.configuration import Configuration
 from engine.decoding import DecodingBatch, Row, generate

@@ -1,9 +1,8 @@
-"""Waiting for answers: in a bounded number of threads, and only as long as somebody listens."""
+"""Waiting for answers: begun in a bounded number of threads, and only as long as somebody listens."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from threading import Event
+from collections.abc import AsyncIterator
 
 import anyio
 import pytest
@@ -17,14 +16,15 @@ class SlowAnswer:
     """Says "a", then waits until it is cancelled: the engine's Answer, decoding as slowly as the test likes."""
 
     def __init__(self) -> None:
-        self.cancelled = Event()
+        self.cancelled = anyio.Event()
 
-    def __iter__(self) -> Iterator[str]:
+    async def __aiter__(self) -> AsyncIterator[str]:
         yield "a"
-        self.cancelled.wait(60)
+        with anyio.fail_after(60):
+            await self.cancelled.wait()
 
-    def text(self) -> str:
-        return "".join(self)
+    async def text(self) -> str:
+        return "".join([piece async for piece in self])
 
     def cancel(self) -> None:
         self.cancelled.set()
@@ -35,7 +35,7 @@ def test_an_answer_nobody_reads_any_more_is_cancelled() -> None:
 
     async def read_one() -> None:
         with anyio.CancelScope() as scope:
-            async for piece in pieces(CapacityLimiter(1), answer):  # type: ignore[arg-type]
+            async for piece in pieces(answer):  # type: ignore[arg-type]
                 assert piece == "a"
                 scope.cancel()
 
@@ -50,7 +50,7 @@ def test_an_answer_whose_client_is_gone_is_cancelled() -> None:
         async def at_once() -> None:
             return None
 
-        return await whole_text(CapacityLimiter(1), answer, at_once)  # type: ignore[arg-type]
+        return await whole_text(answer, at_once)  # type: ignore[arg-type]
 
     assert anyio.run(main) == "a"
     assert answer.cancelled.is_set()
@@ -58,11 +58,11 @@ def test_an_answer_whose_client_is_gone_is_cancelled() -> None:
 
 def test_what_an_answer_raises_comes_through_as_it_is() -> None:
     class Broken(SlowAnswer):
-        def text(self) -> str:
+        async def text(self) -> str:
             raise ZeroDivisionError
 
     async def main() -> None:
-        await whole_text(CapacityLimiter(1), Broken(), anyio.sleep_forever)  # type: ignore[arg-type]
+        await whole_text(Broken(), anyio.sleep_forever)  # type: ignore[arg-type]
 
     with pytest.raises(ZeroDivisionError):
         anyio.run(main)

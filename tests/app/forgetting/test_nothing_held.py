@@ -1,18 +1,47 @@
-"""What an API process holds in memory of a user who was erased: nothing that can be reached any more."""
+"""What an API's processes hold in memory of a user who was erased: nothing that can be reached any more."""
 
 from __future__ import annotations
 
 import gc
+import socket
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from adapters_store import layout
+from app.answers import runtime
+from app.answers.engine_process import EngineServer
+from app.answers.wire import EngineOptions, Line
 from engine.base import Base
-from tests.support.api import Service, publish
+from tests.support.api import Service, publish, served, wait_until_ready
 
 PARTS = ("frob", "ozz", "mark")
 """Put together only within what is sent: this module holds no text with the whole of it."""
+
+
+def launched_here(options: EngineOptions) -> runtime.Running:
+    """The engine's process as a thread of this one, so that what it holds can be looked through too."""
+    ours, theirs = (Line(end) for end in socket.socketpair())
+    serving = threading.Thread(target=EngineServer(theirs, options).run)
+    serving.start()
+
+    def end() -> str:
+        ours.close()
+        serving.join()
+        return "closed"
+
+    return runtime.Running(ours, end)
+
+
+@pytest.fixture
+def in_one_process(answering: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
+    """A service whose engine is in this process, as all of it is."""
+    monkeypatch.setattr(runtime, "launched", launched_here)
+    with served(answering.settings.model_copy(update={"data_dir": tmp_path})) as service:
+        wait_until_ready(service.http)
+        yield service
 
 
 def held_texts() -> Iterator[str]:
@@ -44,12 +73,12 @@ def learn_and_ask(service: Service, base: Base, user_id: str) -> None:
 
 
 def test_of_an_erased_user_neither_text_nor_stack_is_held(
-    answering: Service, small_base: Base, caplog: pytest.LogCaptureFixture
+    in_one_process: Service, small_base: Base, caplog: pytest.LogCaptureFixture
 ) -> None:
-    learn_and_ask(answering, small_base, "held")
+    learn_and_ask(in_one_process, small_base, "held")
     caplog.clear()  # the test client logs nothing of bodies, but pytest keeps what it logs
     assert any(held_texts())
-    erased = answering.http.delete("/v1/users/held").json()
+    erased = in_one_process.http.delete("/v1/users/held").json()
     assert erased["state"] == "complete"
     assert list(held_texts()) == []
     folder = layout.user_folder("default", "held")
