@@ -24,7 +24,7 @@ from engine.out_of_memory import is_out_of_memory
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Work: TypeAlias = Callable[[Sequence[Item], Callable[[], bool]], list[Result]]
-_YIELDS = 5
+_YIELDS = 10
 """How much nicer than the process a thread is that gives way."""
 
 

@@ -9,7 +9,6 @@ Must not know HTTP, the database or users.
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import socket
@@ -39,6 +38,7 @@ from app.answers.wire import (
 )
 from app.logging import configure_logging
 from engine.errors import EngineError
+from engine.garbage import search_rarely
 
 if TYPE_CHECKING:
     from adapters_store.store import AdapterStore
@@ -91,6 +91,7 @@ class EngineServer:
         with suppress(EOFError, OSError):
             while True:
                 self._do(self._line.receive())
+        self._line.close()
         self._outbox.put(None)
         if self._loaded is not None:
             self._loaded[1].close()
@@ -193,9 +194,7 @@ class EngineServer:
             self._outbox.put(NotReady(None))
             return
         self._loaded = base, engine, store
-        # What was loaded stays: a look through its 400,000 objects for garbage stops every answer for 0.3 s.
-        gc.collect()
-        gc.freeze()
+        search_rarely()
         self._outbox.put(Ready(base.name, base.digest, str(base.device), str(base.dtype)))
 
 

@@ -5,7 +5,6 @@ It loads the base while the API already serves. Must not know HTTP or users.
 
 from __future__ import annotations
 
-import gc
 import socket
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from app.errors import BaseUnavailableError
 from app.settings import Settings
 from engine.base_folder import base_folder
 from engine.errors import EngineError
+from engine.garbage import search_rarely
 
 LOADING_RETRY_SECONDS = 2
 """When to ask again while the base is loading: a small one takes about as long, a large one many times that."""
@@ -149,9 +149,7 @@ class AnsweringRuntime:
 
     def _serve(self, line: Line, ready: Ready) -> None:
         engine = EngineClient(line)
-        # What was loaded by now stays: requests need not wait while it is looked through for garbage.
-        gc.collect()
-        gc.freeze()
+        search_rarely()
         log.info("base_model_ready", base=ready.base, digest=ready.digest, device=ready.device, dtype=ready.dtype)
         self._engine, self._failure = engine, None
         engine.receive_until_end()

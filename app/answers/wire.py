@@ -161,5 +161,6 @@ class Line:
 
     def close(self) -> None:
         """End it: also whoever waits at either end to receive learns of it."""
-        with suppress(OSError):  # closed by the other end
+        with suppress(OSError):  # closed before, or by the other end
             self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()

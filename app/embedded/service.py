@@ -35,8 +35,8 @@ _RECOVERY_SECONDS = 3.0
 """How long the API may say that something is wrong, and not only loading, before it is believed."""
 _BASE_IS_LOADING = "is being loaded"
 """In /readyz's words, what only needs waiting for."""
-_YIELDING = ("nice", "-n", "10")
-"""What trains for minutes gives way, on the same cores, to what somebody waits for."""
+_YIELDING = ("nice", "-n", "19")
+"""What trains for minutes gives way, on the same cores, to what somebody waits for, answers being decoded included."""
 _KEEP_ALIVE_SECONDS = "75"
 """Longer than the 60 s for which proxies and clients keep a connection that is idle: none is closed as it is used."""
 _API_GRACE_SECONDS = 10.0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete
+from sqlalchemy import delete, event
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import SessionTransaction
 from sqlmodel import Session, col, select
 
 from app.errors import UserNotFoundError
@@ -12,6 +13,9 @@ from app.repositories.paging import Page, page
 from app.repositories.text import check_text
 from app.tables import Job, SampleRow, User, Version, now
 from app.webhook_tables import WebhookDelivery
+
+_HELD = "users held"
+"""Where a session, which is one transaction, keeps whose rows it holds."""
 
 
 def ensure_user(session: Session, tenant: str, user_id: str, profile: str | None) -> User:
@@ -24,14 +28,10 @@ def ensure_user(session: Session, tenant: str, user_id: str, profile: str | None
         UserBeingErasedError: one of that id is being erased.
     """
     check_text("The profile", profile or "")
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    moment = now()
-    session.exec(
-        insert(User)
-        .values(tenant_id=tenant, user_id=user_id, profile="", created_at=moment, updated_at=moment)
-        .on_conflict_do_nothing()
-    )
-    user = lock_user(session, tenant, user_id)
+    user = _locked(session, tenant, user_id)
+    if user is None:
+        _insert(session, tenant, user_id)
+        user = lock_user(session, tenant, user_id)
     refuse_if_erasing(session, tenant, user_id)
     if profile is not None and profile != user.profile:
         user.profile = profile
@@ -54,8 +54,7 @@ def lock_user(session: Session, tenant: str, user_id: str) -> User:
     Raises:
         UserNotFoundError: there is none.
     """
-    session.flush()
-    user = session.get(User, (tenant, user_id), populate_existing=True, with_for_update={"key_share": True})
+    user = _locked(session, tenant, user_id)
     if user is None:
         raise _unknown(user_id)
     return user
@@ -95,6 +94,35 @@ def delete_user(session: Session, tenant: str, user_id: str) -> None:
     session.delete(user)
     session.flush()
     session.expunge_all()
+
+
+@event.listens_for(Session, "after_soft_rollback")
+def _held_no_longer(session: Session, _: SessionTransaction) -> None:
+    """Also of a savepoint, which gives back what was taken hold of after it."""
+    session.info.pop(_HELD, None)
+
+
+def _locked(session: Session, tenant: str, user_id: str) -> User | None:
+    """Asks the database once a transaction: while the row is held, nobody else changes it."""
+    session.flush()
+    key, held = (tenant, user_id), session.info.setdefault(_HELD, set())
+    if key in held:
+        return session.get(User, key)
+    user = session.get(User, key, populate_existing=True, with_for_update={"key_share": True})
+    if user is not None:
+        held.add(key)
+    return user
+
+
+def _insert(session: Session, tenant: str, user_id: str) -> None:
+    """Add the user, unless somebody else does at the same time."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    moment = now()
+    session.exec(
+        insert(User)
+        .values(tenant_id=tenant, user_id=user_id, profile="", created_at=moment, updated_at=moment)
+        .on_conflict_do_nothing()
+    )
 
 
 def _delete_jobs(session: Session, tenant: str, user_id: str) -> None:
