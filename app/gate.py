@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.access.identity import Identity, identify
+from app.access.identity import Identity, identify, identify_known
 from app.errors import ServiceError
 from app.problems import refusal
 from app.request_log import EXTRA_HEADERS
@@ -34,23 +34,39 @@ class KeyGate:
             return
         services: Services = scope["state"]["services"]
         try:
-            await to_thread.run_sync(_admit, services, scope)
+            given = _given(scope)
+            identity = identify_known(services.settings, services.known_keys, given)
+            # To a thread only where it has to wait, for the database or for the counters in Redis.
+            if identity is None or identity.limits.requests_per_minute:
+                await to_thread.run_sync(_admit, services, scope, given, identity)
+            else:
+                _let_in(services, scope, identity)
         except ServiceError as error:
             await refusal(Request(scope), error)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
 
-def _admit(services: Services, scope: Scope) -> None:
+def _admit(services: Services, scope: Scope, given: bytes | None, identity: Identity | None) -> None:
     """Raises: UnauthorizedError, LimitReachedError, DatabaseAwayError."""
-    scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-    # Header bytes come as Latin-1; taken back to bytes they are what the client sent, UTF-8 keys included.
-    given = key.strip().encode("latin-1") if scheme.lower() == "bearer" else None
-    identity: Identity = identify(services.settings, services.database, given)
+    if identity is None:
+        identity = identify(services.settings, services.database, given, services.known_keys)
+    _let_in(services, scope, identity)
+
+
+def _let_in(services: Services, scope: Scope, identity: Identity) -> None:
+    """Raises: LimitReachedError."""
     if identity.note_use is not None:
         services.key_use.note(identity.key_id, identity.note_use)
     scope[EXTRA_HEADERS] = services.limiter.count_request(identity)
     scope[IDENTITY] = identity
+
+
+def _given(scope: Scope) -> bytes | None:
+    """The key that came with the request, None where none did."""
+    scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
+    # Header bytes come as Latin-1; taken back to bytes they are what the client sent, UTF-8 keys included.
+    return key.strip().encode("latin-1") if scheme.lower() == "bearer" else None
 
 
 def _route_path(scope: Scope) -> str:

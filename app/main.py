@@ -16,6 +16,7 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.concurrency import run_in_threadpool
 
 from app.access.key_use import KeyUse
+from app.access.known_keys import KnownKeys
 from app.access.limiter import Limiter
 from app.answers.memory import MemoryCache
 from app.answers.runtime import AnsweringRuntime
@@ -139,6 +140,7 @@ def _open(settings: Settings, metrics: Metrics) -> Services:
         database=database,
         store=store,
         metrics=metrics,
+        known_keys=KnownKeys(),
         key_use=KeyUse(),
         limiter=Limiter(settings.broker_url, metrics),
         memory=memory,

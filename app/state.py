@@ -9,6 +9,7 @@ from anyio import CapacityLimiter
 from fastapi import Depends, Request
 
 from app.access.key_use import KeyUse
+from app.access.known_keys import KnownKeys
 from app.access.limiter import Limiter
 from app.answers.memory import MemoryCache
 from app.answers.runtime import AnsweringRuntime
@@ -29,6 +30,7 @@ class Services:
     database: Database
     store: AdapterStore
     metrics: Metrics
+    known_keys: KnownKeys
     key_use: KeyUse
     limiter: Limiter
     memory: MemoryCache

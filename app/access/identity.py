@@ -6,12 +6,14 @@ A key of the setting is the operator's own: every scope, no end, the limits of t
 from __future__ import annotations
 
 import hmac
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 
 from app.access import key_text
 from app.access.key_text import SCOPES, Scope
+from app.access.known_keys import KnownKeys
 from app.database import Database
 from app.errors import UnauthorizedError
 from app.repositories import api_keys
@@ -46,28 +48,55 @@ class Identity:
     note_use: datetime | None = None
 
 
-def identify(settings: Settings, database: Database, given: bytes | None) -> Identity:
+def identify(settings: Settings, database: Database, given: bytes | None, known: KnownKeys | None = None) -> Identity:
     """Whose key this is.
 
     Args:
         given: the bytes that came as the key, None where none came.
+        known: where the key is kept for requests that come soon.
 
     Raises:
         UnauthorizedError: none, an unknown one, or one that expired or was revoked.
         DatabaseAwayError: nobody can be let in without looking.
     """
-    if not given:
-        raise unknown_key()
     found = _of_settings(settings, given)
     if found is not None:
         return found
-    parts = key_text.parsed(given.decode("latin-1"))
-    if parts is None:
-        raise unknown_key()
-    key_id, secret = parts
+    key_id, secret = _parsed(given)
+    asked_at = time.monotonic()
     with database.read() as session:
         found_key = api_keys.find_key(session, key_id)
-    row, moment = _in_force(found_key, secret)
+    identity = _identity(settings, found_key, secret)
+    if known is not None and found_key is not None:
+        known.keep(*found_key, asked_at)
+    return identity
+
+
+def identify_known(settings: Settings, known: KnownKeys, given: bytes | None) -> Identity | None:
+    """Whose key this is, if that can be said without asking the database; else None.
+
+    Raises:
+        UnauthorizedError: none, one that cannot be one, or one that is known and not in force.
+    """
+    found = _of_settings(settings, given)
+    if found is not None:
+        return found
+    key_id, secret = _parsed(given)
+    found_key = known.find(key_id)
+    return None if found_key is None else _identity(settings, found_key, secret)
+
+
+def _parsed(given: bytes | None) -> tuple[str, str]:
+    """Raises: UnauthorizedError."""
+    parts = key_text.parsed(given.decode("latin-1")) if given else None
+    if parts is None:
+        raise unknown_key()
+    return parts
+
+
+def _identity(settings: Settings, found: tuple[ApiKey, datetime] | None, secret: str) -> Identity:
+    """Raises: UnauthorizedError."""
+    row, moment = _in_force(found, secret)
     used = row.last_used_at
     return Identity(
         tenant=row.tenant_id,
@@ -83,7 +112,9 @@ def settings_key_id(number: int) -> str:
     return f"settings_{number}"
 
 
-def _of_settings(settings: Settings, given: bytes) -> Identity | None:
+def _of_settings(settings: Settings, given: bytes | None) -> Identity | None:
+    if not given:
+        return None
     digest, found = sha256(given).digest(), None
     # Every key is compared, each in constant time: how long it takes tells nothing about the keys.
     for number, (key, tenant) in enumerate(settings.api_keys.items(), start=1):

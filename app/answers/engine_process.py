@@ -80,7 +80,8 @@ class EngineServer:
         self._answers: dict[int, Answer] = {}
         self._loaded: tuple[Base, AnsweringEngine, AdapterStore] | None = None
         # Stacks come from a store that may be slow: whoever asks for one that is here does not wait behind them.
-        self._asking = ThreadPoolExecutor(options.max_batch_rows + options.max_queue + _TO_SPARE, "asking")
+        most = options.max_batch_rows + options.max_queue + _TO_SPARE
+        self._asking = ThreadPoolExecutor(most, "asking", initializer=_give_way)
 
     def run(self) -> None:
         """Load the base and serve; returns when nobody is there any more."""
@@ -212,6 +213,12 @@ def _load(options: EngineOptions) -> tuple[Base, AnsweringEngine, AdapterStore]:
     )
     engine.start()
     return base, engine, AdapterStore.open(options.store_url)
+
+
+def _give_way() -> None:
+    from engine.lanes import give_way
+
+    give_way()
 
 
 def _sendable(error: BaseException) -> BaseException:

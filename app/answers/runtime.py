@@ -5,6 +5,7 @@ It loads the base while the API already serves. Must not know HTTP or users.
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -27,6 +28,8 @@ from engine.garbage import search_rarely
 
 LOADING_RETRY_SECONDS = 2
 """When to ask again while the base is loading: a small one takes about as long, a large one many times that."""
+_ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
+"""Unless it says otherwise itself. Stacks and prompts are loaded by many threads; glibc would keep a heap for each."""
 _END_SECONDS = 5.0
 """How long the engine's process may take to end by itself."""
 _PAUSES = (1.0, 60.0)
@@ -160,7 +163,8 @@ def launched(options: EngineOptions) -> Running:
     ours, theirs = socket.socketpair()
     with theirs:
         command = [sys.executable, "-m", "app.answers.engine_process", str(theirs.fileno())]
-        process = subprocess.Popen(command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
+        environment = {**_ENVIRONMENT, **os.environ}
+        process = subprocess.Popen(command, env=environment, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
     line = Line(ours)
 
     def end() -> str:

@@ -8,6 +8,7 @@ from app import errors
 from app.auth import Admin
 from app.openapi import problems
 from app.repositories import audit
+from app.routers.as_json import as_json
 from app.routers.parameters import CursorParam, LimitParam
 from app.schemas.common import Paged
 from app.schemas.keys import AuditEntryOut
@@ -17,6 +18,7 @@ router = APIRouter(tags=["audit"])
 
 
 @router.get("/v1/audit", responses=problems(errors.InvalidCursorError))
+@as_json
 def list_entries(
     caller: Admin, services: ServicesDep, limit: LimitParam = 50, cursor: CursorParam = None
 ) -> Paged[AuditEntryOut]:

@@ -24,6 +24,7 @@ from app.openapi import event_stream, problems
 from app.repositories import overview
 from app.routers import metered
 from app.routers.answer_stream import AnswerStream
+from app.routers.as_json import as_json
 from app.routers.parameters import checked_user_id
 from app.routers.responses import ANSWER_PROBLEMS, gone, stream_problem, warning_headers
 from app.schemas.chat import ChatChoice, ChatIn, ChatMessage, ChatOut, ChatReply, ChatUsage, ModelList, ModelOut
@@ -70,6 +71,7 @@ async def complete(caller: Asker, services: ServicesDep, body: ChatIn, request: 
 
 
 @router.get("/v1/models", responses=problems())
+@as_json
 def list_models(caller: Asker, services: ServicesDep) -> ModelList:
     """The base, and `milp:<user_id>` for every user whose version is active."""
     with services.database.read() as session:

@@ -10,6 +10,7 @@ from app.forgetting.receipts import public_keys
 from app.forgetting.views import erasure_out
 from app.openapi import problems
 from app.repositories import erasures
+from app.routers.as_json import as_json
 from app.routers.parameters import CursorParam, ErasureIdDep, LimitParam
 from app.schemas.common import Paged
 from app.schemas.erasures import ErasureOut, SigningKeyOut, SigningKeys
@@ -19,6 +20,7 @@ router = APIRouter(tags=["erasures"])
 
 
 @router.get("/v1/erasures", responses=problems(errors.InvalidCursorError))
+@as_json
 def list_erasures(
     caller: Reader, services: ServicesDep, limit: LimitParam = 50, cursor: CursorParam = None
 ) -> Paged[ErasureOut]:
@@ -29,6 +31,7 @@ def list_erasures(
 
 
 @router.get("/v1/erasures/keys", responses=problems())
+@as_json
 def list_keys(_caller: Reader, services: ServicesDep) -> SigningKeys:
     """The public keys of receipts, as a JSON Web Key Set. Keep them with the receipts."""
     with services.database.read() as session:
@@ -36,6 +39,7 @@ def list_keys(_caller: Reader, services: ServicesDep) -> SigningKeys:
 
 
 @router.get("/v1/erasures/{erasure_id}", responses=problems(errors.ErasureNotFoundError))
+@as_json
 def get_erasure(erasure_id: ErasureIdDep, caller: Reader, services: ServicesDep) -> ErasureOut:
     """How far it is: complete once every process that may have held something has confirmed."""
     with services.database.read() as session:

@@ -8,6 +8,7 @@ from app import errors, readiness
 from app.metrics import CONTENT_TYPE
 from app.openapi import only_problems
 from app.repositories import overview, tallies
+from app.routers.as_json import as_json
 from app.schemas.health import Alive, Ready
 from app.state import ServicesDep
 
@@ -21,6 +22,7 @@ async def livez() -> Alive:
 
 
 @router.get("/readyz", responses=only_problems(errors.NotReadyError))
+@as_json
 def readyz(services: ServicesDep) -> Ready:
     """Whether database, broker, store and base model are there; a 503 names each that is not, and what to do."""
     parts = readiness.look(services)

@@ -18,6 +18,7 @@ from app.importing import Import, Importer, job_options_from
 from app.intake import take_in
 from app.openapi import problems
 from app.repositories import history, users
+from app.routers.as_json import as_json
 from app.routers.parameters import WARNING_HEADER, CursorParam, ErasedUserIdDep, LimitParam, SampleIdParam, UserIdDep
 from app.schemas.common import Paged
 from app.schemas.erasures import ErasureOut, SampleDeleted
@@ -121,6 +122,7 @@ def add_history(
     "/v1/users/{user_id}/history",
     responses=problems(errors.UserNotFoundError, errors.InvalidUserIdError, errors.InvalidCursorError),
 )
+@as_json
 def list_history(
     user_id: UserIdDep, caller: Reader, services: ServicesDep, limit: LimitParam = 50, cursor: CursorParam = None
 ) -> Paged[SampleOut]:

@@ -15,6 +15,7 @@ from app.idempotency import OnceDep
 from app.job_states import JobStatus
 from app.openapi import problems
 from app.repositories import jobs, overview
+from app.routers.as_json import as_json
 from app.routers.parameters import CursorParam, JobIdDep, LimitParam, checked_user_id
 from app.schemas.common import Paged
 from app.schemas.jobs import JobOut, JobSummary, TrialOut
@@ -27,6 +28,7 @@ _MOVING = problems(errors.JobNotFoundError, errors.InvalidTransitionError, error
 
 
 @router.get("/v1/jobs", responses=problems(errors.InvalidCursorError, errors.InvalidUserIdError))
+@as_json
 def list_jobs(
     caller: Reader,
     services: ServicesDep,
@@ -44,6 +46,7 @@ def list_jobs(
 
 
 @router.get("/v1/jobs/{job_id}", responses=problems(errors.JobNotFoundError))
+@as_json
 def get_job(job_id: JobIdDep, caller: Reader, services: ServicesDep) -> JobOut:
     """A job: status, progress, best trial so far, Pareto front, report."""
     with services.database.read() as session:
@@ -51,6 +54,7 @@ def get_job(job_id: JobIdDep, caller: Reader, services: ServicesDep) -> JobOut:
 
 
 @router.get("/v1/jobs/{job_id}/trials", responses=problems(errors.JobNotFoundError, errors.InvalidCursorError))
+@as_json
 def list_trials(
     job_id: JobIdDep, caller: Reader, services: ServicesDep, limit: LimitParam = 50, cursor: CursorParam = None
 ) -> Paged[TrialOut]:

@@ -15,6 +15,7 @@ from app.access.managing import Shown, Wanted
 from app.auth import Admin
 from app.openapi import problems
 from app.repositories import api_keys
+from app.routers.as_json import as_json
 from app.routers.parameters import CursorParam, KeyIdDep, LimitParam
 from app.schemas.common import Paged
 from app.schemas.keys import KeyIn, KeyOut, KeyShown, RotationIn
@@ -26,6 +27,7 @@ _ONE_KEY = (errors.KeyNotFoundError,)
 
 
 @router.get("/v1/keys", responses=problems(errors.InvalidCursorError))
+@as_json
 def list_keys(
     caller: Admin, services: ServicesDep, limit: LimitParam = 50, cursor: CursorParam = None
 ) -> Paged[KeyOut]:
@@ -48,13 +50,16 @@ def rotate_key(
 ) -> KeyShown:
     """Give the key a new secret; the one before is taken until the time of grace is over."""
     grace = timedelta(seconds=body.grace_seconds)
-    return _shown(managing.rotate(services.database, caller.deed, key_id, grace), response)
+    shown = managing.rotate(services.database, caller.deed, key_id, grace)
+    services.known_keys.forget(key_id)
+    return _shown(shown, response)
 
 
 @router.post("/v1/keys/{key_id}/revoke", responses=problems(*_ONE_KEY))
 def revoke_key(key_id: KeyIdDep, caller: Admin, services: ServicesDep) -> KeyOut:
-    """Let the key in no more, from the next request on, whatever its time of grace."""
+    """Let the key in no more, whatever its time of grace; other processes of the service learn of it in a second."""
     key = managing.revoke(services.database, caller.deed, key_id)
+    services.known_keys.forget(key_id)
     return KeyOut.model_validate(key, from_attributes=True)
 
 

@@ -13,6 +13,7 @@ from app.intake import start_job
 from app.job_options import JobOptions
 from app.openapi import problems
 from app.repositories import history, users
+from app.routers.as_json import as_json
 from app.routers.parameters import CursorParam, ErasedUserIdDep, LimitParam, UserIdDep
 from app.schemas.common import Paged
 from app.schemas.erasures import ErasureOut
@@ -24,6 +25,7 @@ router = APIRouter(tags=["users"])
 
 
 @router.get("/v1/users", responses=problems(errors.InvalidCursorError))
+@as_json
 def list_users(
     caller: Reader, services: ServicesDep, limit: LimitParam = 50, cursor: CursorParam = None
 ) -> Paged[UserSummary]:
@@ -35,6 +37,7 @@ def list_users(
 
 
 @router.get("/v1/users/{user_id}", responses=problems(errors.UserNotFoundError, errors.InvalidUserIdError))
+@as_json
 def get_user(user_id: UserIdDep, caller: Reader, services: ServicesDep) -> UserOut:
     """A user, the size of their history, and which version answers for them."""
     with services.database.read() as session:

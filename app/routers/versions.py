@@ -12,6 +12,7 @@ from app.forgetting.samples import learned_samples
 from app.idempotency import OnceDep
 from app.openapi import problems
 from app.repositories import users, versions
+from app.routers.as_json import as_json
 from app.routers.parameters import CursorParam, LimitParam, UserIdDep, VersionIdDep
 from app.schemas.common import Paged
 from app.schemas.erasures import LearnedSamples
@@ -24,6 +25,7 @@ _POINTING = problems(errors.UserNotFoundError, errors.VersionNotFoundError, erro
 
 
 @router.get("/v1/users/{user_id}/versions", responses=problems(errors.UserNotFoundError, errors.InvalidCursorError))
+@as_json
 def list_versions(
     user_id: UserIdDep, caller: Reader, services: ServicesDep, limit: LimitParam = 50, cursor: CursorParam = None
 ) -> Paged[VersionOut]:
@@ -89,6 +91,7 @@ def export(user_id: UserIdDep, version_id: VersionIdDep, caller: Reader, service
         errors.StoreFailedError,
     ),
 )
+@as_json
 def list_learned(user_id: UserIdDep, version_id: VersionIdDep, caller: Reader, services: ServicesDep) -> LearnedSamples:
     """The samples the version was trained on, by their digests, and which of them were deleted since."""
     with services.database.read() as session:

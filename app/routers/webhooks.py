@@ -14,6 +14,7 @@ from app import errors
 from app.auth import Admin
 from app.openapi import problems
 from app.repositories import deliveries, webhooks
+from app.routers.as_json import as_json
 from app.routers.parameters import CursorParam, DeliveryIdDep, LimitParam, WebhookIdDep
 from app.schemas.common import Paged
 from app.schemas.webhooks import (
@@ -39,6 +40,7 @@ _URL = (errors.InvalidJsonError, errors.InvalidWebhookUrlError, errors.NoPublicA
 
 
 @router.get("/v1/webhooks", responses=problems(errors.InvalidCursorError))
+@as_json
 def list_webhooks(
     caller: Admin, services: ServicesDep, limit: LimitParam = 50, cursor: CursorParam = None
 ) -> Paged[WebhookOut]:
@@ -56,6 +58,7 @@ def create_webhook(caller: Admin, services: ServicesDep, body: WebhookIn, respon
 
 
 @router.get("/v1/webhooks/{webhook_id}", responses=problems(*_ONE))
+@as_json
 def get_webhook(webhook_id: WebhookIdDep, caller: Admin, services: ServicesDep) -> WebhookOut:
     """A webhook, without its secret."""
     with services.database.read() as session:
@@ -92,6 +95,7 @@ def test_webhook(webhook_id: WebhookIdDep, caller: Admin, services: ServicesDep)
 
 
 @router.get("/v1/webhooks/{webhook_id}/deliveries", responses=problems(*_ONE, errors.InvalidCursorError))
+@as_json
 def list_deliveries(
     webhook_id: WebhookIdDep,
     caller: Admin,
