@@ -38,7 +38,7 @@ def take_in(session: Session, by: Identity, user_id: str, given: Import, setting
     job = None
     if skipped is None:
         try:
-            job = start_job(session, by, user_id, given.options, settings)
+            job = start_job(session, by, user_id, given.options, settings, added.total)
         except TooManyJobsError as error:
             if given.personalize is True:
                 raise
@@ -54,11 +54,21 @@ def take_in(session: Session, by: Identity, user_id: str, given: Import, setting
     )
 
 
-def start_job(session: Session, by: Identity, user_id: str, options: JobOptions | None, settings: Settings) -> Job:
+def start_job(
+    session: Session,
+    by: Identity,
+    user_id: str,
+    options: JobOptions | None,
+    settings: Settings,
+    samples: int | None = None,
+) -> Job:
     """A job that will learn the user's history as it is at the end of this transaction.
 
     A job that is queued and not begun will see the same history: it is given instead of a second one,
     with `options` in place of its own where there are any: the latest word counts.
+
+    Args:
+        samples: how many the user has, where this transaction knows.
 
     Raises:
         UserNotFoundError, EmptyHistoryError, HistoryTooShortError
@@ -66,7 +76,7 @@ def start_job(session: Session, by: Identity, user_id: str, options: JobOptions 
     """
     tenant = by.tenant
     users.lock_user(session, tenant, user_id)
-    count = history.count_samples(session, tenant, user_id)
+    count = history.count_samples(session, tenant, user_id) if samples is None else samples
     if count == 0:
         raise EmptyHistoryError(f"User '{user_id}' has no history. POST /v1/users/{user_id}/history first.")
     if count < settings.min_history_samples:

@@ -8,26 +8,22 @@ from sqlmodel import Session
 
 from app.job_states import TrialState
 from app.repositories import overview, trials
+from app.repositories.overview import Progress
 from app.schemas.jobs import BestTrial, FrontPoint, JobError, JobOut, JobSummary, TrialOut
 from app.tables import Job, Trial
 from engine.pareto import pareto_front
 
-_DONE = frozenset({TrialState.succeeded, TrialState.failed, TrialState.stopped})
-
 
 def summaries(session: Session, tenant: str, jobs: Sequence[Job]) -> list[JobSummary]:
-    """Jobs as they stand in a list, with two queries at most."""
-    done = overview.trials_done(session, tenant, [job.id for job in jobs])
-    waits_for = overview.waits_for(session, tenant, [job.id for job in jobs])
-    return [_summary(job, done.get(job.id, 0), waits_for.get(job.id)) for job in jobs]
+    """Jobs as they stand in a list, with one query."""
+    progress = overview.progress(session, tenant, [job.id for job in jobs])
+    return [_summary(job, progress.get(job.id, Progress())) for job in jobs]
 
 
 def full(session: Session, job: Job) -> JobOut:
     """A job with its best trial, its Pareto front and its report."""
-    tried = trials.trials_of(session, job.tenant_id, job.id)
-    waits_for = overview.waits_for(session, job.tenant_id, [job.id])
-    summary = _summary(job, sum(trial.state in _DONE for trial in tried), waits_for.get(job.id))
-    scored = _scored(tried)
+    (summary,) = summaries(session, job.tenant_id, [job])
+    scored = _scored(trials.trials_of(session, job.tenant_id, job.id))
     best = max(scored, key=lambda point: (point.rouge_l, -point.loss), default=None)
     return JobOut(
         **summary.model_dump(),
@@ -48,11 +44,11 @@ def trial_out(trial: Trial) -> TrialOut:
     )
 
 
-def _summary(job: Job, trials_done: int, waits_for: str | None) -> JobSummary:
+def _summary(job: Job, progress: Progress) -> JobSummary:
     return JobSummary(
         **job.model_dump(include=set(JobSummary.model_fields) - {"trials_done", "waits_for", "error"}),
-        trials_done=trials_done,
-        waits_for=waits_for,
+        trials_done=progress.trials_done,
+        waits_for=progress.waits_for,
         error=JobError.model_validate(job.error) if job.error else None,
     )
 

@@ -8,10 +8,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import text
+from sqlalchemy import func, text
+from sqlalchemy.sql.functions import Function
 from sqlmodel import Session
 
 from app.tables import now
+
+
+def at_writing(session: Session) -> datetime | Function[datetime]:
+    """What to set a column to, so that its row has the moment at which the database writes it: no question before."""
+    return now() if session.get_bind().dialect.name != "postgresql" else func.clock_timestamp()
 
 
 def database_now(session: Session) -> datetime:

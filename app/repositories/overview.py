@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
-from sqlalchemy import ScalarSelect, func
+from sqlalchemy import Case, ScalarSelect, case, func
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
@@ -33,30 +34,37 @@ def steps_waiting(session: Session) -> int:
     return session.exec(statement).one()
 
 
-def trials_done(session: Session, tenant: str, job_ids: Sequence[str]) -> dict[str, int]:
-    """Trials that have ended, well or not, of each of these jobs."""
-    statement = (
-        select(Trial.job_id, func.count(col(Trial.id)))
-        .where(Trial.tenant_id == tenant, col(Trial.job_id).in_(job_ids), col(Trial.state).in_(_DONE))
-        .group_by(col(Trial.job_id))
-    )
-    return dict(session.exec(statement).all())
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job has come.
+
+    Args:
+        trials_done: trials that have ended, well or not.
+        waits_for: the oldest job of its user that has not ended, paused or not, if it waits for one.
+    """
+
+    trials_done: int = 0
+    waits_for: str | None = None
 
 
-def waits_for(session: Session, tenant: str, job_ids: Sequence[str]) -> dict[str, str]:
-    """Of these jobs, those that wait for an older one of their user: the oldest that has not ended, paused or not."""
-    statement = select(Job.id, _oldest_unfinished()).where(
-        Job.tenant_id == tenant, col(Job.id).in_(job_ids), col(Job.status).not_in(FINAL)
-    )
-    return {job_id: older_id for job_id, older_id in session.exec(statement) if older_id is not None}
+def progress(session: Session, tenant: str, job_ids: Sequence[str]) -> dict[str, Progress]:
+    """Of each of these jobs."""
+    statement = select(Job.id, *_progress()).where(Job.tenant_id == tenant, col(Job.id).in_(job_ids))
+    return {job_id: Progress(done, waits_for) for job_id, done, waits_for in session.exec(statement)}
 
 
 @cache
-def _oldest_unfinished() -> ScalarSelect[str]:
-    """The oldest job that `Job` waits for, in a query on `Job`. Made once: making it takes longer than asking it."""
+def _progress() -> tuple[ScalarSelect[int], Case[str | None]]:
+    """Columns of a query on `Job`. Made once: making them takes longer than asking for them."""
+    ended = select(func.count(col(Trial.id))).where(
+        Trial.tenant_id == Job.tenant_id, Trial.job_id == Job.id, col(Trial.state).in_(_DONE)
+    )
     older = aliased(Job)
     oldest = select(older.id).where(*jobs.holds_up(older, Job)).order_by(col(older.created_at), col(older.id)).limit(1)
-    return oldest.scalar_subquery()
+    return (
+        ended.correlate(Job).scalar_subquery(),
+        case((col(Job.status).not_in(FINAL), oldest.correlate(Job).scalar_subquery()), else_=None),
+    )
 
 
 def page_trials(session: Session, tenant: str, job_id: str, cursor: str | None, limit: int) -> Page[Trial]:

@@ -49,6 +49,7 @@ OF_NO_TENANT = {
     "api_keys.mark_used": "of a key that was let in",
     "api_keys.tenants": "for the operator, who is above them",
     "audit.forget_older": "age alone decides",
+    "clock.at_writing": "looks at no row",
     "clock.database_now": "looks at no row",
     "erasures.confirm": "for API processes and workers, which are of no tenant",
     "erasures.held_by_nobody": "for API processes, which complete those of all tenants",
@@ -164,8 +165,8 @@ def test_a_tenant_without_anything_sees_nothing_of_another(database: Database) -
         assert [name for name, rows in seen(session, "stranger", job).items() if rows] == []
         assert history.count_samples(session, "stranger", "u") == 0
         trials.trials_of(session, "owner", job.id)[0].state = TrialState.succeeded
-        assert overview.trials_done(session, "owner", [job.id]) == {job.id: 1}
-        assert overview.trials_done(session, "stranger", [job.id]) == {}
+        assert overview.progress(session, "owner", [job.id]) == {job.id: overview.Progress(1)}
+        assert overview.progress(session, "stranger", [job.id]) == {}
 
 
 def test_tenants_with_the_same_names_see_each_their_own(database: Database) -> None:
