@@ -21,12 +21,15 @@ from engine.base import Base
 from engine.decoding import DecodingBatch, Row, Sampling
 from engine.errors import EngineError, PromptTooLongError, QueueFullError
 from engine.lanes import give_way, return_freed_memory
+from engine.prefixes import PrefixCache, PrefixKey
 from engine.prompts import Message
 from engine.stack import Stack
 from engine.timeline import Timeline
 
 TRIM_SECONDS = 10.0
 """Pause between two returns of freed memory to the system, which take some milliseconds each."""
+PREFIX_BYTES = 128 * 2**20
+"""Keys and values of beginnings of prompts that are kept, for all owners together."""
 MOST_LANES = 4
 """Threads that decode on a CPU: Python runs one at a time between torch's operations, so more would wait for it."""
 
@@ -46,6 +49,7 @@ class AnsweringEngine:
     def __init__(self, base: Base, *, max_batch_rows: int, max_queue: int, bank_stacks: int) -> None:
         self._base = base
         self._bank = StackBank(base, bank_stacks)
+        self.prefixes = PrefixCache(PREFIX_BYTES)
         self._max_rows = max_batch_rows
         self._max_queue = max_queue
         self._waiting: deque[Answer] = deque()
@@ -89,9 +93,19 @@ class AnsweringEngine:
         """Keys of the stacks in the bank, least recently used first."""
         return self._bank.keys()
 
-    def forget(self, stack_key_prefix: str) -> int:
-        """Drop loaded stacks by the beginning of their key."""
-        return self._bank.forget(stack_key_prefix)
+    def forget(self, prefix: str) -> int:
+        """Drop loaded stacks by the beginning of their key, and what is kept of the prompts of such stacks and owners;
+        returns how many stacks there were."""
+        self.prefixes.forget(prefix, lambda: self._keep_nothing_of(prefix))
+        return self._bank.forget(prefix)
+
+    def _keep_nothing_of(self, prefix: str) -> None:
+        """Answers in the making of such a stack or owner leave nothing behind."""
+        with self._changed:
+            running = [answer for lane in self._lanes for answer in lane.running.values()]
+            for row in (answer._row for answer in [*running, *self._waiting]):
+                if row.prefix_key is not None and row.prefix_key.is_of(prefix):
+                    row.prefix_key = None
 
     def submit(
         self,
@@ -114,7 +128,7 @@ class AnsweringEngine:
             load_stack: loads it, called by this thread if the bank does not hold it.
             stop: texts that end the answer and are left out of it.
             owner: whose answer it is: places go to the owner who has the fewest, so that nobody's many requests keep
-                others waiting.
+                others waiting; and beginnings of prompts are read once for the same owner and stack.
             listener: told each piece in place of the answer's iterator, by a decoding thread: it must not wait.
 
         Raises:
@@ -132,7 +146,8 @@ class AnsweringEngine:
         prompt = self._base.format.prompt_ids(messages, room)
         self._refuse_if_full()
         stack = self._bank.get(stack_key, load_stack) if stack_key is not None and load_stack is not None else None
-        row = Row(prompt, stack, max_new_tokens, Sampling(temperature, top_p, seed))
+        key = PrefixKey(owner, stack_key or "") if owner else None
+        row = Row(prompt, stack, max_new_tokens, Sampling(temperature, top_p, seed), key)
         answer = Answer(self._base, row, stop, owner, self._leave_queue, listener)
         answer.timeline = Timeline(asked, loaded=time.time())
         with self._changed:
@@ -201,7 +216,7 @@ class _Lane:
         self._engine = engine
         self._base = base
         self._threads = threads
-        self._batch = DecodingBatch(base)
+        self._batch = DecodingBatch(base, engine.prefixes)
         self.running: dict[int, Answer] = {}
         self._trimmed = monotonic()
         self.thread = Thread(target=self._run, name=f"answering-{number}", daemon=True)
@@ -219,7 +234,7 @@ class _Lane:
                 self._publish()
                 self._trim_when_idle()
             except Exception as error:
-                self._batch = DecodingBatch(self._base)
+                self._batch = DecodingBatch(self._base, self._engine.prefixes)
                 self._fail(error)
         closed = EngineError("the answering engine was shut down.")
         self._fail(closed)

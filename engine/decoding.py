@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, zip_longest
 from typing import Literal
 
 import torch
@@ -19,6 +19,7 @@ from engine.base import Base
 from engine.errors import TrainingStoppedError
 from engine.grouped import Route, Routing
 from engine.key_values import KeyValues
+from engine.prefixes import PrefixCache, PrefixKey
 from engine.row_route import RowRoute, has_kernel, takes
 from engine.stack import Stack
 
@@ -50,12 +51,14 @@ class Row:
         prompt: ids of the prompt.
         stack: the stack it is answered with; None is the base.
         max_new_tokens: longest answer, tokens.
+        prefix_key: under which its beginning is looked for and kept; None: neither.
     """
 
     prompt: Sequence[int]
     stack: Stack | None
     max_new_tokens: int
     sampling: Sampling = field(default_factory=Sampling)
+    prefix_key: PrefixKey | None = None
     tokens: list[int] = field(default_factory=list)
     finish_reason: FinishReason | None = None
     _generator: torch.Generator | None = None
@@ -85,10 +88,15 @@ class Row:
 
 
 class DecodingBatch:
-    """The rows now being decoded, and what is kept of them."""
+    """The rows now being decoded, and what is kept of them.
 
-    def __init__(self, base: Base) -> None:
+    Args:
+        prefixes: where beginnings of prompts are looked for and kept.
+    """
+
+    def __init__(self, base: Base, prefixes: PrefixCache | None = None) -> None:
         self._base = base
+        self._prefixes = prefixes
         self._kept = KeyValues()
         self._by_row = RowRoute(base.projections, base.device) if has_kernel(base.device) else None
         self._route: Routing | None = None
@@ -101,10 +109,12 @@ class DecodingBatch:
             self._admit(some)
 
     def _admit(self, rows: Sequence[Row]) -> None:
-        ids = torch.tensor([token for row in rows for token in row.prompt], device=self._base.device)
-        lengths = [len(row.prompt) for row in rows]
+        pasts = [self._prefixes.find(row.prefix_key, row.prompt) for row in rows] if self._prefixes else []
+        unread = [row.prompt[past.length if past else 0 :] for row, past in zip_longest(rows, pasts)]
+        ids = torch.tensor([token for some in unread for token in some], device=self._base.device)
+        lengths = [len(some) for some in unread]
         route = _route(rows, lengths)
-        hidden = self._base.hidden_states(ids.unsqueeze(0), self._kept.prompts(lengths), route=route)
+        hidden = self._base.hidden_states(ids.unsqueeze(0), self._kept.prompts(lengths, pasts), route=route)
         ends = torch.tensor(lengths, device=self._base.device).cumsum(0) - 1
         _say(self._base, rows, hidden[0, ends])
         self.rows += rows
@@ -130,6 +140,7 @@ class DecodingBatch:
         finished = [row for row in self.rows if row.finish_reason is not None]
         for place in reversed(range(len(self.rows))):
             if self.rows[place].finish_reason is not None:
+                self._remember(place)
                 self._kept.leave(place)
                 if self._by_row is not None:
                     self._by_row.leave(place)
@@ -139,6 +150,13 @@ class DecodingBatch:
         if finished:
             self._route = None
         return finished
+
+    def _remember(self, place: int) -> None:
+        row = self.rows[place]
+        if self._prefixes is None or row.prefix_key is None:
+            return
+        read = [*row.prompt, *row.tokens][: self._kept.lengths[place]]
+        self._prefixes.keep(lambda: row.prefix_key, read, self._kept.copy(place))
 
     def _routing(self) -> Routing:
         """Row by row where the rows' stacks are many, else by stretches of one stack."""

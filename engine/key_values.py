@@ -1,12 +1,12 @@
 """The keys and values of the rows now being decoded: each row in a place of its own, filled from the left.
 
-A row joins by having its prompt's keys copied into a free place, and leaves by giving its place to the last row, so
-neither touches the other rows. Must not know tokens, stacks or who decodes.
+A row joins by having its prompt's keys copied into a free place, those that were read before too, and leaves by giving
+its place to the last row, so neither touches the other rows. Must not know tokens, stacks or who decodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from engine import row_attention
 from engine.attention import Kind, Packed, visible
+from engine.prefixes import Layers, Past
 
 PLACES = 64
 """Tokens a row has room for at first, and the least that room grows by."""
@@ -28,21 +29,45 @@ class KeyValues:
         self._rows = self._places = 0
         self.lengths: list[int] = []
 
-    def prompts(self, lengths: Sequence[int]) -> Packed:
-        """The layout to read these prompts in; they join as rows behind those there are."""
+    def prompts(self, lengths: Sequence[int], pasts: Sequence[Past | None] = ()) -> Packed | Continued:
+        """The layout to read these prompts in; they join as rows behind those there are.
+
+        Args:
+            lengths: tokens of each that are to be read.
+            pasts: what was read of each before; none at all where there is nothing.
+        """
         first = len(self.lengths)
-        self.lengths += lengths
+        before = [past.length if past else 0 for past in pasts] or [0] * len(lengths)
+        self.lengths += [old + new for old, new in zip(before, lengths, strict=True)]
         self._reserve(len(self.lengths), max(self.lengths))
 
         def keep(kind: Kind, key: Tensor, value: Tensor) -> None:
             keys, values = self.of(kind.layer, key, value)
+            for row, past in enumerate(pasts, start=first):
+                if past is not None:
+                    old_keys, old_values = past.layers[kind.layer]
+                    keys[row, :, : past.length] = old_keys[:, : past.length]
+                    values[row, :, : past.length] = old_values[:, : past.length]
             start = 0
-            for row, length in enumerate(lengths, start=first):
-                keys[row, :, :length] = key[0, :, start : start + length]
-                values[row, :, :length] = value[0, :, start : start + length]
+            for row, (old, length) in enumerate(zip(before, lengths, strict=True), start=first):
+                keys[row, :, old : old + length] = key[0, :, start : start + length]
+                values[row, :, old : old + length] = value[0, :, start : start + length]
                 start += length
 
-        return Packed(lengths, keep)
+        return Continued(lengths, before, keep, self, first) if any(before) else Packed(lengths, keep)
+
+    def copy(self, row: int) -> Layers:
+        """All keys and values of the row, for whoever keeps them."""
+        length = self.lengths[row]
+        return {
+            layer: (keys[row, :, :length].clone(), values[row, :, :length].clone())
+            for layer, (keys, values) in self._layers.items()
+        }
+
+    def row(self, layer: int, row: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of one row of one layer: heads x tokens x dim."""
+        keys, values = self._layers[layer]
+        return keys[row, :, : self.lengths[row]], values[row, :, : self.lengths[row]]
 
     def step(self, device: torch.device) -> Decoding:
         """The layout of one new token for every row."""
@@ -86,6 +111,62 @@ class KeyValues:
                 grown.append(new)
             self._layers[layer] = (grown[0], grown[1])
         self._rows, self._places = new_rows, new_places
+
+
+class Continued:
+    """Prompts end to end, of which some began before: each token looks at what was read of its own sequence, too.
+
+    Args:
+        lengths: new tokens of each.
+        before: tokens of each that were read before.
+        keep: puts a layer's keys and values, old and new, into the rows from `first` on of `kept`.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        before: Sequence[int],
+        keep: Callable[[Kind, Tensor, Tensor], None],
+        kept: KeyValues,
+        first: int,
+    ) -> None:
+        self._lengths = tuple(lengths)
+        self._before = tuple(before)
+        self._keep = keep
+        self._kept = kept
+        self._first = first
+
+    def positions(self, device: torch.device) -> Tensor:
+        new = [torch.arange(old, old + n, device=device) for old, n in zip(self._before, self._lengths, strict=True)]
+        return torch.cat(new).unsqueeze(0)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, kind: Kind) -> Tensor:
+        self._keep(kind, key, value)
+        parts, start = [], 0
+        for i, (old, length) in enumerate(zip(self._before, self._lengths, strict=True)):
+            keys, values = self._kept.row(kind.layer, self._first + i)
+            own = query[0, :, start : start + length]
+            parts.append(_looking_back(own, keys, values, old, kind).transpose(0, 1))
+            start += length
+        return torch.cat(parts).unsqueeze(0)
+
+
+def _looking_back(query: Tensor, keys: Tensor, values: Tensor, before: int, kind: Kind) -> Tensor:
+    """Attention of the last tokens of one sequence (heads x tokens x dim) to all of it; softmax in float32.
+
+    Args:
+        keys, values: key-value heads x (before + tokens) x dim.
+    """
+    groups = query.shape[0] // keys.shape[0]
+    if groups > 1:
+        keys, values = keys.repeat_interleave(groups, dim=0), values.repeat_interleave(groups, dim=0)
+    scores = torch.matmul(query, keys.transpose(1, 2)).float() * kind.scale
+    if kind.softcap is not None:
+        scores = kind.softcap * torch.tanh(scores / kind.softcap)
+    columns = torch.arange(keys.shape[1], device=query.device)
+    allowed = visible(columns[before:, None], columns[None, :], kind.window)
+    weights = torch.softmax(scores.masked_fill(~allowed, float("-inf")), dim=-1).to(values.dtype)
+    return torch.matmul(weights, values)
 
 
 class Decoding:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from adapters_store import layout
 from adapters_store.errors import AdapterCorruptError, AdapterNotFoundError, StoreError
 from app import tracing
 from app.answers.choice import Choice, Mode, UsedMode, choose, shortened, without_user, without_version
@@ -129,7 +130,8 @@ class AnswerService:
         mode: Mode,
         decoding: Decoding,
     ) -> Started:
-        pairs, owner = self._settings.memory_pairs, f"{tenant}/{user_id}"
+        # By the user's folder stacks are forgotten, and with it what is kept of the user's prompts.
+        pairs, owner = self._settings.memory_pairs, f"{layout.user_folder(tenant, user_id)}/"
         with self._database.read() as session:
             choice = choose(session, self._cache, tenant, user_id, conversation, mode, pairs)
         try:

@@ -182,7 +182,9 @@ def delete_sample(
     with audit.noted(services.database, caller.deed) as session:
         deleted = samples.delete_sample(session, caller.identity, user_id, sample_id, personalize, services.settings)
         audit.done(session, caller.deed)
-    services.memory.forget(layout.user_folder(caller.tenant, user_id))
+    folder = layout.user_folder(caller.tenant, user_id)
+    services.memory.forget(folder)
+    services.runtime.forget(f"{folder}/")  # the keys and values of prompts that had the sample
     if deleted.versions_marked:
         response.headers[WARNING_HEADER] = errors.LearnedDeletedSamplesError.code
     return deleted

@@ -51,20 +51,15 @@ def follow(
 ) -> EventSourceResponse:
     """Everything that happened to the job and happens to it; the stream ends when the job has."""
     after = _event_id(last_event_id)
-    with services.database.read() as session:
-        jobs.get_job(session, caller.tenant, job_id)
-    return EventSourceResponse(_stream(services, caller.tenant, job_id, after), ping=KEEP_ALIVE_SECONDS)
+    first = _look(services, caller.tenant, job_id, after)
+    return EventSourceResponse(_stream(services, caller.tenant, job_id, after, first), ping=KEEP_ALIVE_SECONDS)
 
 
-async def _stream(services: Services, tenant: str, job_id: str, after: int) -> AsyncIterator[ServerSentEvent]:
-    pause = LOOK_SECONDS
+async def _stream(
+    services: Services, tenant: str, job_id: str, after: int, first: tuple[list[Event], bool]
+) -> AsyncIterator[ServerSentEvent]:
+    (found, ended), pause = first, LOOK_SECONDS
     while True:
-        try:
-            found, ended = await to_thread.run_sync(_look, services, tenant, job_id, after)
-        except errors.ServiceError as error:
-            # The client reconnects with its last id; by then the job is gone for good or the database is back.
-            log.warning("event_stream_broken", job_id=job_id, code=error.code)
-            return
         for event in found:
             after = event.id or after
             data = json.dumps({**event.data, "at": event.created_at.isoformat()})
@@ -74,6 +69,12 @@ async def _stream(services: Services, tenant: str, job_id: str, after: int) -> A
         pause = LOOK_SECONDS if found else min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
         if not found:
             await anyio.sleep(pause)
+        try:
+            found, ended = await to_thread.run_sync(_look, services, tenant, job_id, after)
+        except errors.ServiceError as error:
+            # The client reconnects with its last id; by then the job is gone for good or the database is back.
+            log.warning("event_stream_broken", job_id=job_id, code=error.code)
+            return
 
 
 def _look(services: Services, tenant: str, job_id: str, after: int) -> tuple[list[Event], bool]:
