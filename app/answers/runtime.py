@@ -45,6 +45,7 @@ class Running:
     """An engine's process, or what stands for one: our end of its line, and how to be sure that it is gone."""
 
     line: Line
+    process_id: int
     end: Callable[[], str]
     """Ends it, if it has not ended; says how it did."""
 
@@ -178,7 +179,7 @@ def launched(options: EngineOptions) -> Running:
 
     with suppress(OSError):  # it has ended already, which its line says too
         line.send(options)
-    return Running(line, end)
+    return Running(line, process.pid, end)
 
 
 def _options(settings: Settings) -> EngineOptions:

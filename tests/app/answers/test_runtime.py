@@ -55,15 +55,19 @@ def ready(made: AnsweringRuntime, unlike: EngineClient | None = None) -> EngineC
         try:
             if (engine := made.get()) is not unlike:
                 return engine
-        except BaseUnavailableError as error:
-            assert time.monotonic() < deadline, error.detail
+        except BaseUnavailableError:
+            pass
+        assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def engines(parent: psutil.Process | None = None) -> list[psutil.Process]:
-    return [
-        child for child in (parent or psutil.Process()).children() if "app.answers.engine_process" in child.cmdline()
-    ]
+def process_of(made: AnsweringRuntime) -> psutil.Process:
+    assert made._running is not None
+    return psutil.Process(made._running.process_id)
+
+
+def engines(api: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    return [child for child in psutil.Process(api.pid).children() if "app.answers.engine_process" in child.cmdline()]
 
 
 def ask(engine: EngineClient, tokens: int = 60) -> EngineAnswer:
@@ -77,7 +81,7 @@ def text_of(answer: EngineAnswer) -> str:
 def test_an_engine_that_is_killed_fails_its_answers_and_comes_back(running: AnsweringRuntime) -> None:
     engine = running.get()
     answer = ask(engine)
-    (process,) = engines()
+    process = process_of(running)
     process.kill()
     with pytest.raises(EngineError, match="has ended"):
         text_of(answer)
@@ -85,7 +89,7 @@ def test_an_engine_that_is_killed_fails_its_answers_and_comes_back(running: Answ
         ask(engine)
     again = ready(running, unlike=engine)
     assert text_of(ask(again, tokens=3))
-    assert [child.pid for child in engines()] != [process.pid]
+    assert process_of(running).pid != process.pid
 
 
 def test_an_engine_that_does_not_forget_is_ended_and_forgets_so(
@@ -93,7 +97,7 @@ def test_an_engine_that_does_not_forget_is_ended_and_forgets_so(
 ) -> None:
     monkeypatch.setattr(engine_client, "FORGET_SECONDS", 0.2)
     monkeypatch.setattr(runtime, "_END_SECONDS", 0.2)
-    (process,) = engines()
+    process = process_of(running)
     process.suspend()
     running.forget("t/u/")
     assert not process.is_running()
@@ -134,7 +138,7 @@ def test_no_engine_outlives_its_api(engine_settings: Settings) -> None:
     api = subprocess.Popen(command, start_new_session=True)
     try:
         deadline = time.monotonic() + PATIENCE
-        while not (found := engines(psutil.Process(api.pid))):
+        while not (found := engines(api)):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         api.kill()
@@ -157,6 +161,6 @@ def test_a_base_that_is_none_starts_no_process(settings: Settings) -> None:
                 break
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        assert not engines()
+        assert made._running is None
     finally:
         made.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ def launched_here(options: EngineOptions) -> runtime.Running:
         serving.join()
         return "closed"
 
-    return runtime.Running(ours, end)
+    return runtime.Running(ours, os.getpid(), end)
 
 
 @pytest.fixture
