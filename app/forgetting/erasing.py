@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
+import structlog
 from sqlmodel import Session
 
 from adapters_store import layout
+from adapters_store.errors import StoreError
 from app.access import audit
 from app.access.audit import Deed
 from app.erasure_states import ErasureKind
-from app.erasure_tables import Erasure
+from app.errors import DatabaseAwayError
 from app.forgetting import receipts
 from app.forgetting.views import erasure_out
 from app.repositories import erasure, erasures
@@ -23,6 +25,8 @@ from app.repositories.erasure import Removed
 from app.repositories.erasures import AtWork
 from app.schemas.erasures import ErasureOut
 from app.state import Services
+
+log = structlog.get_logger(__name__)
 
 
 def erase_user(services: Services, deed: Deed, user_id: str) -> ErasureOut:
@@ -38,7 +42,7 @@ def erase_user(services: Services, deed: Deed, user_id: str) -> ErasureOut:
         removed = erasure.erase_user(session, deed.tenant, user_id, pseudonym)
         audit.done(session, deed.on(pseudonym))
         begun = _begun(services, session, deed, user_id, ErasureKind.user, removed, at_work)
-    return _settled(services, begun)
+    return _settled(services, deed.tenant, begun)
 
 
 def erase_history(services: Services, deed: Deed, user_id: str) -> ErasureOut:
@@ -49,7 +53,7 @@ def erase_history(services: Services, deed: Deed, user_id: str) -> ErasureOut:
         removed = erasure.erase_history(session, deed.tenant, user_id)
         audit.done(session, deed)
         begun = _begun(services, session, deed, user_id, ErasureKind.history, removed, at_work)
-    return _settled(services, begun)
+    return _settled(services, deed.tenant, begun)
 
 
 def _begun(
@@ -60,16 +64,23 @@ def _begun(
     kind: ErasureKind,
     removed: Removed,
     at_work: Sequence[AtWork],
-) -> Erasure:
+) -> ErasureOut:
     stacks = services.store.erase_user(deed.tenant, user_id)
     begun = erasures.begin(session, deed.tenant, user_id, kind, {**asdict(removed), "stacks": stacks}, at_work)
     begun.receipt = receipts.signed(session, begun)
     session.flush()
-    return begun
+    return erasure_out(session, begun)
 
 
-def _settled(services: Services, begun: Erasure) -> ErasureOut:
-    """What this process holds is dropped at once; the others follow."""
-    services.forgetter.look()
-    with services.database.read() as session:
-        return erasure_out(session, erasures.get_erasure(session, begun.tenant_id, begun.id))
+def _settled(services: Services, tenant: str, begun: ErasureOut) -> ErasureOut:
+    """What this process holds is dropped at once; the others follow.
+
+    If that cannot be done now it is done later: the user is deleted, and whoever asked is to know it.
+    """
+    try:
+        services.forgetter.look()
+        with services.database.read() as session:
+            return erasure_out(session, erasures.get_erasure(session, tenant, begun.id))
+    except (DatabaseAwayError, StoreError) as error:
+        log.warning("erasure_waits", erasure=begun.id, reason=str(error))
+        return begun

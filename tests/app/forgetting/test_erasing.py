@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from adapters_store import layout
 from app.database import Database
 from app.erasure_states import HolderState
+from app.errors import DatabaseAwayError
 from app.forgetting.forgetter import Forgetter
 from app.repositories import erasures, processes
 from app.repositories.history import sample_digest
@@ -238,3 +239,20 @@ def test_erasing_a_history_leaves_the_user_and_says_so(api: TestClient) -> None:
     assert (erased["removed"]["samples"], erased["removed"]["jobs_cancelled"]) == (30, 1)
     assert api.get("/v1/users/ann").json()["samples"] == 0
     assert api.get("/v1/users/ann").json()["profile"] == "Keeps bees."
+
+
+def test_a_deletion_that_cannot_be_confirmed_yet_is_told_as_begun_and_completed_later(
+    api: TestClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learned(api)
+
+    def away(_: Forgetter) -> None:
+        raise DatabaseAwayError("the database is away")
+
+    with monkeypatch.context() as now_away:
+        now_away.setattr(Forgetter, "look", away)
+        answer = api.delete("/v1/users/ann")
+    assert (answer.status_code, answer.json()["state"]) == (200, "erasing")
+    assert api.get("/v1/users/ann").status_code == 404
+    services.forgetter.look()
+    assert api.get(f"/v1/erasures/{answer.json()['id']}").json()["state"] == "complete"
