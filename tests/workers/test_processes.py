@@ -65,6 +65,7 @@ def finished(database: Database, job: Job) -> dict[int, object]:
     return {t.number: t.finished_at for t in trials_now(database, job) if t.state == TrialState.succeeded}
 
 
+@pytest.mark.slow  # `make test-faults` kills at random moments what this kills in each phase
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("service", ["postgres"], indirect=True)
 def test_a_worker_killed_in_each_phase_loses_only_what_it_was_at(
