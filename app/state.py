@@ -39,7 +39,7 @@ class Services:
     presence: Presence
     forgetter: Forgetter
     answer_threads: CapacityLimiter
-    """Threads that wait for answers. Apart from those of the other routes, which a full queue must not block."""
+    """Threads in which answers begin. Apart from those of the other routes, which a slow store must not block."""
 
 
 async def services(request: Request) -> Services:

@@ -86,7 +86,7 @@ class Packed:
         if query.device.type == "cpu" and max(self.lengths) <= LONGEST_BY_PRODUCTS:
             if self._groups is None:
                 self._groups = _grouped(self.lengths, query.device)
-            out: Tensor = _Products.apply(  # type: ignore[no-untyped-call]
+            out: Tensor = _Products.apply(  # type: ignore[no-untyped-call]  # torch's own
                 query[0], key[0], value[0], self._groups, kind
             )
             return out.transpose(0, 1).unsqueeze(0)
@@ -258,13 +258,29 @@ class _Products(torch.autograd.Function):
 
 def _capped(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], kind: Kind) -> Tensor:
     """As `_Products`, with bent scores; torch's own derivatives, for few bases need it."""
-    parts = []
-    for start, stop in _spans(lengths):
-        scores = torch.matmul(query[0, :, start:stop], key[0, :, start:stop].transpose(1, 2)).float() * kind.scale
-        scores = (kind.softcap or 1.0) * torch.tanh(scores / (kind.softcap or 1.0))
-        weight = torch.softmax(scores + _hidden_scores(stop - start, kind.window, query), dim=-1).to(query.dtype)
-        parts.append(torch.matmul(weight, value[0, :, start:stop]).transpose(0, 1))
+    parts = [
+        looking_back(query[0, :, start:stop], key[0, :, start:stop], value[0, :, start:stop], 0, kind).transpose(0, 1)
+        for start, stop in _spans(lengths)
+    ]
     return torch.cat(parts).unsqueeze(0)
+
+
+def looking_back(query: Tensor, keys: Tensor, values: Tensor, before: int, kind: Kind) -> Tensor:
+    """Attention of the last tokens of one sequence (heads x tokens x dim) to all of it; softmax in float32.
+
+    Args:
+        keys, values: key-value heads x (before + tokens) x dim.
+    """
+    groups = query.shape[0] // keys.shape[0]
+    if groups > 1:
+        keys, values = keys.repeat_interleave(groups, dim=0), values.repeat_interleave(groups, dim=0)
+    scores = torch.matmul(query, keys.transpose(1, 2)).float() * kind.scale
+    if kind.softcap is not None:
+        scores = kind.softcap * torch.tanh(scores / kind.softcap)
+    columns = torch.arange(keys.shape[1], device=query.device)
+    allowed = visible(columns[before:, None], columns[None, :], kind.window)
+    weights = torch.softmax(scores.masked_fill(~allowed, float("-inf")), dim=-1).to(values.dtype)
+    return torch.matmul(weights, values)
 
 
 def _padded(query: Tensor, key: Tensor, value: Tensor, group: _Group, kind: Kind) -> Tensor:

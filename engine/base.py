@@ -54,8 +54,8 @@ class Base:
         self.context_length: int = _positions(config) - self.position_offset
         self.format = PromptFormat(tokenizer)
         self.end_ids = frozenset({self.format.end_id, *_generation_ends(model)})
-        self._decoder: nn.Module = model.base_model  # type: ignore[assignment]
-        self._head: nn.Module = model.lm_head  # type: ignore[assignment]
+        self._decoder: nn.Module = model.base_model  # type: ignore[assignment]  # a module, of any model
+        self._head: nn.Module = model.lm_head  # type: ignore[assignment]  # likewise
         self._softcap: float | None = getattr(config, "final_logit_softcapping", None)
         expected = self._own_logits()
         pack(self.model)
@@ -101,7 +101,7 @@ class Base:
     @torch.inference_mode()
     def _check(self, expected: list[Tensor]) -> None:
         """Take over attention and layers, and make sure that the model computes what it did, for any architecture."""
-        self.model.set_attn_implementation(IMPLEMENTATION)  # type: ignore[operator]
+        self.model.set_attn_implementation(IMPLEMENTATION)  # type: ignore[operator]  # transformers'
         self._router = StackRouter(self.model, self.projections)
         self._gate = LayerGate(decoder_layers(self.model, self.projections))
         probes = self._probes()

@@ -79,7 +79,7 @@ class Route:
             return y
         matrices = [matrix for s in segments for matrix in (s.a, s.b)]
         spans = [(s.start, s.stop) for s in segments]
-        added: Tensor = _Added.apply(x, y, spans, *matrices)  # type: ignore[no-untyped-call]
+        added: Tensor = _Added.apply(x, y, spans, *matrices)  # type: ignore[no-untyped-call]  # torch's own
         return added
 
 

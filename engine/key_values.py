@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from engine import row_attention
-from engine.attention import Kind, Packed, visible
+from engine.attention import Kind, Packed, looking_back, visible
 from engine.prefixes import Layers, Past
 
 PLACES = 64
@@ -146,27 +146,9 @@ class Continued:
         for i, (old, length) in enumerate(zip(self._before, self._lengths, strict=True)):
             keys, values = self._kept.row(kind.layer, self._first + i)
             own = query[0, :, start : start + length]
-            parts.append(_looking_back(own, keys, values, old, kind).transpose(0, 1))
+            parts.append(looking_back(own, keys, values, old, kind).transpose(0, 1))
             start += length
         return torch.cat(parts).unsqueeze(0)
-
-
-def _looking_back(query: Tensor, keys: Tensor, values: Tensor, before: int, kind: Kind) -> Tensor:
-    """Attention of the last tokens of one sequence (heads x tokens x dim) to all of it; softmax in float32.
-
-    Args:
-        keys, values: key-value heads x (before + tokens) x dim.
-    """
-    groups = query.shape[0] // keys.shape[0]
-    if groups > 1:
-        keys, values = keys.repeat_interleave(groups, dim=0), values.repeat_interleave(groups, dim=0)
-    scores = torch.matmul(query, keys.transpose(1, 2)).float() * kind.scale
-    if kind.softcap is not None:
-        scores = kind.softcap * torch.tanh(scores / kind.softcap)
-    columns = torch.arange(keys.shape[1], device=query.device)
-    allowed = visible(columns[before:, None], columns[None, :], kind.window)
-    weights = torch.softmax(scores.masked_fill(~allowed, float("-inf")), dim=-1).to(values.dtype)
-    return torch.matmul(weights, values)
 
 
 class Decoding:

@@ -26,7 +26,6 @@ from app.answers.wire import (
     Ask,
     Cancel,
     Ended,
-    EngineOptions,
     Figures,
     Forget,
     Line,
@@ -35,8 +34,10 @@ from app.answers.wire import (
     Piece,
     Ready,
     Reply,
+    asks_at_once,
 )
 from app.logging import configure_logging
+from app.settings import Settings
 from engine.errors import EngineError
 from engine.garbage import search_rarely
 
@@ -50,8 +51,6 @@ if TYPE_CHECKING:
 
 SWITCH_SECONDS = 0.0005
 """How long a decoding thread may keep Python to itself while another waits, in place of Python's own 5 ms."""
-_TO_SPARE = 8
-"""Threads beyond the engine's places, so that the engine itself can say that its queue is full, and for how long."""
 
 log = structlog.get_logger(__name__)
 
@@ -62,10 +61,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     line = Line(socket.socket(fileno=int(sys.argv[1])))
-    options: EngineOptions = line.receive()
-    configure_logging(options.log_level)
+    settings: Settings = line.receive()
+    configure_logging(settings.log_level)
     sys.setswitchinterval(SWITCH_SECONDS)
-    EngineServer(line, options).run()
+    EngineServer(line, settings).run()
     # At once: what is still being loaded or decoded is for nobody.
     os._exit(0)
 
@@ -73,14 +72,14 @@ def main() -> None:
 class EngineServer:
     """Does what comes over the line, until its other end is gone."""
 
-    def __init__(self, line: Line, options: EngineOptions) -> None:
+    def __init__(self, line: Line, settings: Settings) -> None:
         self._line = line
-        self._options = options
+        self._settings = settings
         self._outbox: SimpleQueue[object] = SimpleQueue()
         self._answers: dict[int, Answer] = {}
         self._loaded: tuple[Base, AnsweringEngine, AdapterStore] | None = None
         # Stacks come from a store that may be slow: whoever asks for one that is here does not wait behind them.
-        most = options.max_batch_rows + options.max_queue + _TO_SPARE
+        most = asks_at_once(settings.max_batch_rows, settings.max_queue)
         self._asking = ThreadPoolExecutor(most, "asking", initializer=_give_way)
 
     def run(self) -> None:
@@ -185,9 +184,8 @@ class EngineServer:
 
     def _load(self) -> None:
         try:
-            base, engine, store = _load(self._options)
+            base, engine, store = _load(self._settings)
         except EngineError as error:
-            log.error("base_model_failed", detail=str(error))
             self._outbox.put(NotReady(str(error)))
             return
         except Exception:
@@ -199,20 +197,20 @@ class EngineServer:
         self._outbox.put(Ready(base.name, base.digest, str(base.device), str(base.dtype)))
 
 
-def _load(options: EngineOptions) -> tuple[Base, AnsweringEngine, AdapterStore]:
+def _load(settings: Settings) -> tuple[Base, AnsweringEngine, AdapterStore]:
     from adapters_store.store import AdapterStore
     from engine.answering import AnsweringEngine
     from engine.base import load_base
 
-    base = load_base(options.base_model, device=options.device, dtype=options.dtype, threads=options.torch_threads)
+    base = load_base(settings.base_model, device=settings.device, dtype=settings.dtype, threads=settings.torch_threads)
     engine = AnsweringEngine(
         base,
-        max_batch_rows=options.max_batch_rows,
-        max_queue=options.max_queue,
-        bank_stacks=options.bank_stacks,
+        max_batch_rows=settings.max_batch_rows,
+        max_queue=settings.max_queue,
+        bank_stacks=settings.bank_stacks,
     )
     engine.start()
-    return base, engine, AdapterStore.open(options.store_url)
+    return base, engine, AdapterStore.open(settings.resolved_store_url)
 
 
 def _give_way() -> None:

@@ -19,8 +19,9 @@ from typing import NoReturn
 import structlog
 
 from app.answers.engine_client import EngineClient
-from app.answers.wire import EngineOptions, Figures, Line, NotReady, Ready
+from app.answers.wire import Figures, Line, NotReady, Ready
 from app.errors import BaseUnavailableError
+from app.heaps import FEW_HEAPS
 from app.settings import Settings
 from engine.base_folder import base_folder
 from engine.errors import EngineError
@@ -28,8 +29,6 @@ from engine.garbage import search_rarely
 
 LOADING_RETRY_SECONDS = 2
 """When to ask again while the base is loading: a small one takes about as long, a large one many times that."""
-_ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
-"""Unless it says otherwise itself. Stacks and prompts are loaded by many threads; glibc would keep a heap for each."""
 _END_SECONDS = 5.0
 """How long the engine's process may take to end by itself."""
 _PAUSES = (1.0, 60.0)
@@ -135,7 +134,7 @@ class AnsweringRuntime:
         Raises: EngineError, its base cannot be loaded.
         """
         try:
-            self._running = running = launched(_options(self._settings))
+            self._running = running = launched(self._settings)
         except OSError as error:  # no memory, or no more processes, now
             return str(error)
         try:
@@ -159,12 +158,12 @@ class AnsweringRuntime:
         engine.receive_until_end()
 
 
-def launched(options: EngineOptions) -> Running:
-    """A process of its own that serves an engine with these options."""
+def launched(settings: Settings) -> Running:
+    """A process of its own that serves an engine as these settings say."""
     ours, theirs = socket.socketpair()
     with theirs:
         command = [sys.executable, "-m", "app.answers.engine_process", str(theirs.fileno())]
-        environment = {**_ENVIRONMENT, **os.environ}
+        environment = {**FEW_HEAPS, **os.environ}
         process = subprocess.Popen(command, env=environment, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
     line = Line(ours)
 
@@ -178,19 +177,5 @@ def launched(options: EngineOptions) -> Running:
         return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
 
     with suppress(OSError):  # it has ended already, which its line says too
-        line.send(options)
+        line.send(settings)
     return Running(line, process.pid, end)
-
-
-def _options(settings: Settings) -> EngineOptions:
-    return EngineOptions(
-        base_model=settings.base_model,
-        device=settings.device,
-        dtype=settings.dtype,
-        torch_threads=settings.torch_threads,
-        max_batch_rows=settings.max_batch_rows,
-        max_queue=settings.max_queue,
-        bank_stacks=settings.bank_stacks,
-        store_url=settings.resolved_store_url,
-        log_level=settings.log_level,
-    )

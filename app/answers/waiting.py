@@ -13,16 +13,15 @@ import anyio
 from anyio import CapacityLimiter, to_thread
 
 from app.answers.engine_client import EngineAnswer
+from app.answers.wire import asks_at_once
 from app.errors import QueueFullError
 
 T = TypeVar("T")
-_TO_SPARE = 8
-"""Threads beyond the engine's places, so that the engine itself can say that its queue is full, and for how long."""
 
 
 def answer_threads(max_batch_rows: int, max_queue: int) -> CapacityLimiter:
-    """As many threads as answers can be decoded and waiting."""
-    return CapacityLimiter(max_batch_rows + max_queue + _TO_SPARE)
+    """As many threads as answers may be begun at once."""
+    return CapacityLimiter(asks_at_once(max_batch_rows, max_queue))
 
 
 async def begun(threads: CapacityLimiter, begin: Callable[[], T]) -> T:

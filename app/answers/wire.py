@@ -21,19 +21,13 @@ if TYPE_CHECKING:
     from engine.decoding import FinishReason
 
 
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """What the engine is made with; the settings of the same names say more. `store_url` may hold a password."""
+_TO_SPARE = 8
 
-    base_model: str
-    device: str
-    dtype: str
-    torch_threads: int
-    max_batch_rows: int
-    max_queue: int
-    bank_stacks: int
-    store_url: str
-    log_level: str
+
+def asks_at_once(max_batch_rows: int, max_queue: int) -> int:
+    """How many answers may be begun at once: more than the engine has places for, so that the engine itself can say
+    that its queue is full, and for how long."""
+    return max_batch_rows + max_queue + _TO_SPARE
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from app.embedded.errors import EmbeddedError, PartFailedError, PortInUseError
 from app.embedded.own_key import keep_own_key
 from app.embedded.private_redis import PrivateRedis
 from app.errors import ServiceError
+from app.heaps import FEW_HEAPS
 from app.settings import Settings
 
 _ANSWER_SECONDS = 120.0
@@ -37,8 +38,6 @@ _BASE_IS_LOADING = "is being loaded"
 """In /readyz's words, what only needs waiting for."""
 _YIELDING = ("nice", "-n", "19")
 """What trains for minutes gives way, on the same cores, to what somebody waits for, answers being decoded included."""
-_HEAPS = "2"
-"""For the worker's threads together: glibc would keep a heap for each, and each would keep what it once needed."""
 _KEEP_ALIVE_SECONDS = "75"
 """Longer than the 60 s for which proxies and clients keep a connection that is idle: none is closed as it is used."""
 _API_GRACE_SECONDS = 10.0
@@ -140,7 +139,7 @@ class EmbeddedService:
         child = Child(
             "worker",
             [*_YIELDING, sys.executable, "-m", "celery", *celery, *alone],
-            environment={"MALLOC_ARENA_MAX": _HEAPS, **environment},
+            environment={**FEW_HEAPS, **environment},
             log=log,
             grace_seconds=_WORKER_GRACE_SECONDS,
         )

@@ -84,7 +84,7 @@ def active_version(session: Session, tenant: str, user_id: str) -> Version | Non
         select(Version)
         .join(
             User,
-            (User.tenant_id == Version.tenant_id)  # type: ignore[arg-type]
+            (User.tenant_id == Version.tenant_id)  # type: ignore[arg-type]  # columns, which compare to SQL
             & (User.user_id == Version.user_id)
             & (User.active_version_id == Version.id),
         )

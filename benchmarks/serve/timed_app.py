@@ -24,7 +24,7 @@ def _watch_engine() -> None:
         _answers.get([]).append(answer)
         return answer
 
-    EngineClient.submit = noted_submit  # type: ignore[method-assign]
+    EngineClient.submit = noted_submit  # type: ignore[method-assign]  # what it times
 
 
 def create() -> Any:

@@ -14,7 +14,8 @@ import pytest
 from adapters_store import layout
 from app.answers import runtime
 from app.answers.engine_process import EngineServer
-from app.answers.wire import EngineOptions, Line
+from app.answers.wire import Line
+from app.settings import Settings
 from engine.base import Base
 from tests.support.api import Service, publish, served, wait_until_ready
 
@@ -22,10 +23,10 @@ PARTS = ("frob", "ozz", "mark")
 """Put together only within what is sent: this module holds no text with the whole of it."""
 
 
-def launched_here(options: EngineOptions) -> runtime.Running:
+def launched_here(settings: Settings) -> runtime.Running:
     """The engine's process as a thread of this one, so that what it holds can be looked through too."""
     ours, theirs = (Line(end) for end in socket.socketpair())
-    serving = threading.Thread(target=EngineServer(theirs, options).run)
+    serving = threading.Thread(target=EngineServer(theirs, settings).run)
     serving.start()
 
     def end() -> str:
