@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from sqlmodel import Session
 
+from app import job_views
 from app.access.identity import Identity
 from app.errors import EmptyHistoryError, HistoryTooShortError, TooManyJobsError
 from app.importing import Import
 from app.job_options import JobOptions
-from app.job_views import summaries
 from app.logging import present_request
 from app.repositories import history, jobs, users
 from app.schemas.history import HistoryAdded, JobSkipped
 from app.settings import Settings
-from app.tables import Job, now
+from app.tables import now
 from app.tracing import present_trace
 
 _JOBS_RETRY_SECONDS = 60
@@ -49,7 +49,7 @@ def take_in(session: Session, by: Identity, user_id: str, given: Import, setting
         added=added.added,
         duplicates=added.duplicates,
         total=added.total,
-        job=summaries(session, tenant, [job])[0] if job else None,
+        job=job_views.waiting(job) if job else None,
         job_skipped=skipped,
     )
 
@@ -61,7 +61,7 @@ def start_job(
     options: JobOptions | None,
     settings: Settings,
     samples: int | None = None,
-) -> Job:
+) -> jobs.Waiting:
     """A job that will learn the user's history as it is at the end of this transaction.
 
     A job that is queued and not begun will see the same history: it is given instead of a second one,
@@ -85,11 +85,12 @@ def start_job(
     if waiting is None:
         _check_jobs(session, by)
         cause = jobs.Cause(by.key_id, present_request(), present_trace())
-        return jobs.create_job(session, tenant, user_id, (options or JobOptions()).resolve(settings), cause)
+        job = jobs.create_job(session, tenant, user_id, (options or JobOptions()).resolve(settings), cause)
+        return jobs.Waiting(job, jobs.waits_for(session, job))
     if options is not None:
         # Its row is held: no worker reads the old options any more.
-        waiting.options = options.resolve(settings).model_dump(mode="json")
-        session.add(waiting)
+        waiting.job.options = options.resolve(settings).model_dump(mode="json")
+        session.add(waiting.job)
         session.flush()
     return waiting
 

@@ -7,17 +7,22 @@ from collections.abc import Sequence
 from sqlmodel import Session
 
 from app.job_states import TrialState
-from app.repositories import overview, trials
+from app.repositories import jobs, overview, trials
 from app.repositories.overview import Progress
 from app.schemas.jobs import BestTrial, FrontPoint, JobError, JobOut, JobSummary, TrialOut
 from app.tables import Job, Trial
 from engine.pareto import pareto_front
 
 
-def summaries(session: Session, tenant: str, jobs: Sequence[Job]) -> list[JobSummary]:
+def summaries(session: Session, tenant: str, listed: Sequence[Job]) -> list[JobSummary]:
     """Jobs as they stand in a list, with one query."""
-    progress = overview.progress(session, tenant, [job.id for job in jobs])
-    return [_summary(job, progress.get(job.id, Progress())) for job in jobs]
+    progress = overview.progress(session, tenant, [job.id for job in listed])
+    return [_summary(job, progress.get(job.id, Progress())) for job in listed]
+
+
+def waiting(job: jobs.Waiting) -> JobSummary:
+    """A job that no worker has touched yet."""
+    return _summary(job.job, Progress(waits_for=job.waits_for))
 
 
 def full(session: Session, job: Job) -> JobOut:

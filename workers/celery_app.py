@@ -8,6 +8,7 @@ acknowledged before the step runs and may be lost or come twice, for the databas
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 from celery import Celery, signals
@@ -15,6 +16,7 @@ from kombu.exceptions import OperationalError
 
 from app.database import Database
 from app.logging import configure_logging
+from app.process_memory import keep_little
 from app.settings import get_settings
 from app.tracing import start_tracing
 from workers import leaving
@@ -27,6 +29,9 @@ VISIBILITY_SECONDS = 60
 """Redis hands out a message again that was fetched but not acknowledged for so long: a worker died in between."""
 _CONNECT_SECONDS = 5
 _START_SECONDS = 60.0
+_GIVES_WAY = 19
+"""What trains for minutes gives way, on the same cores, to what somebody waits for, answers being decoded included.
+Only once it has started: somebody waits for that too."""
 
 settings = get_settings()
 app = Celery("milp", broker=settings.broker_url or "redis://127.0.0.1:6379/0", include=["workers.tasks"])
@@ -102,6 +107,8 @@ def _hurry(**_: Any) -> None:
 
 def _begin_process(**_: Any) -> None:
     """In a pool's process: the one that works, and so the one whose work is traced."""
+    keep_little()
+    os.nice(_GIVES_WAY)
     leaving.listen()
     send_the_rest = start_tracing("worker")
     signals.worker_process_shutdown.connect(lambda **_: send_the_rest(), weak=False)

@@ -37,6 +37,7 @@ from app.answers.wire import (
     asks_at_once,
 )
 from app.logging import configure_logging
+from app.process_memory import keep_little
 from app.settings import Settings
 from engine.errors import EngineError
 from engine.garbage import search_rarely
@@ -57,6 +58,7 @@ log = structlog.get_logger(__name__)
 
 def main() -> None:
     """Serve the process that holds the other end of the socket whose descriptor is the argument."""
+    keep_little()
     # Whoever stops the whole group means the API, which lets answers come to their end first.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

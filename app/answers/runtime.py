@@ -5,7 +5,6 @@ It loads the base while the API already serves. Must not know HTTP or users.
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -21,7 +20,6 @@ import structlog
 from app.answers.engine_client import EngineClient
 from app.answers.wire import Figures, Line, NotReady, Ready
 from app.errors import BaseUnavailableError
-from app.heaps import FEW_HEAPS
 from app.settings import Settings
 from engine.base_folder import base_folder
 from engine.errors import EngineError
@@ -163,8 +161,7 @@ def launched(settings: Settings) -> Running:
     ours, theirs = socket.socketpair()
     with theirs:
         command = [sys.executable, "-m", "app.answers.engine_process", str(theirs.fileno())]
-        environment = {**FEW_HEAPS, **os.environ}
-        process = subprocess.Popen(command, env=environment, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL)
     line = Line(ours)
 
     def end() -> str:

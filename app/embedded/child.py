@@ -50,14 +50,15 @@ class Child:
             log.replace(log.with_name(log.name + ".1"))
         wrapper = [sys.executable, "-I", "-S", die_with_parent.__file__, str(os.getpid())]
         with log.open("wb") as output:
-            # A session of its own: Ctrl-C in the terminal reaches us alone, and we stop the children in order.
+            # A group of its own: Ctrl-C in the terminal reaches us alone, and we stop the children in order. But our
+            # session: Linux shares the cores out between sessions (autogroup), and only within one does `nice` count.
             self._process = subprocess.Popen(
                 [*wrapper, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env=dict(environment),
-                start_new_session=True,
+                process_group=0,
             )
 
     @property

@@ -27,7 +27,6 @@ from app.embedded.errors import EmbeddedError, PartFailedError, PortInUseError
 from app.embedded.own_key import keep_own_key
 from app.embedded.private_redis import PrivateRedis
 from app.errors import ServiceError
-from app.heaps import FEW_HEAPS
 from app.settings import Settings
 
 _ANSWER_SECONDS = 120.0
@@ -36,8 +35,6 @@ _RECOVERY_SECONDS = 3.0
 """How long the API may say that something is wrong, and not only loading, before it is believed."""
 _BASE_IS_LOADING = "is being loaded"
 """In /readyz's words, what only needs waiting for."""
-_YIELDING = ("nice", "-n", "19")
-"""What trains for minutes gives way, on the same cores, to what somebody waits for, answers being decoded included."""
 _KEEP_ALIVE_SECONDS = "75"
 """Longer than the 60 s for which proxies and clients keep a connection that is idle: none is closed as it is used."""
 _API_GRACE_SECONDS = 10.0
@@ -138,8 +135,8 @@ class EmbeddedService:
         alone = ["--without-gossip", "--without-mingle"]
         child = Child(
             "worker",
-            [*_YIELDING, sys.executable, "-m", "celery", *celery, *alone],
-            environment={**FEW_HEAPS, **environment},
+            [sys.executable, "-m", "celery", *celery, *alone],
+            environment=environment,
             log=log,
             grace_seconds=_WORKER_GRACE_SECONDS,
         )

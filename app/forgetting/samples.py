@@ -48,7 +48,7 @@ def delete_sample(
     history.delete_sample(session, row)
     user.updated_at = now()
     session.flush()
-    job = start_job(session, by, user_id, None, settings) if personalize else None
+    job = start_job(session, by, user_id, None, settings).job if personalize else None
     return SampleDeleted(
         user_id=user_id,
         sample_id=sample_id,

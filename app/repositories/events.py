@@ -10,6 +10,11 @@ from app.errors import JobNotFoundError
 from app.tables import Event, Job
 
 
+def first(job: Job) -> Event:
+    """The event of a job made in this transaction: nobody else knows it yet, so there is nothing to hold."""
+    return _event(job, "status", {"status": job.status.value})
+
+
 def append(session: Session, job: Job, kind: str, data: dict[str, Any]) -> Event:
     """Add an event to the job's stream.
 
@@ -22,7 +27,7 @@ def append(session: Session, job: Job, kind: str, data: dict[str, Any]) -> Event
     held = select(Job.id).where(Job.tenant_id == job.tenant_id, Job.id == job.id).with_for_update(key_share=True)
     if session.exec(held).one_or_none() is None:
         raise JobNotFoundError(f"Job '{job.id}' was deleted.")
-    event = Event(tenant_id=job.tenant_id, job_id=job.id, kind=kind, data=data)
+    event = _event(job, kind, data)
     session.add(event)
     session.flush()
     return event
@@ -37,3 +42,7 @@ def events_after(session: Session, tenant: str, job_id: str, after_id: int, limi
         .limit(limit)
     )
     return list(session.exec(statement))
+
+
+def _event(job: Job, kind: str, data: dict[str, Any]) -> Event:
+    return Event(tenant_id=job.tenant_id, job_id=job.id, kind=kind, data=data)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, or_, text, update
+from sqlalchemy import ColumnElement, ScalarSelect, exists, func, or_, text, update
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from app.errors import InvalidTransitionError, JobNotFoundError
 from app.job_options import ResolvedOptions
 from app.job_states import FINAL, STATUS_OF_STEP, JobStatus, StepKind, StepState, TrialState, may_follow
 from app.repositories import deliveries, events
-from app.repositories.clock import database_now
+from app.repositories.clock import at_writing, database_now
 from app.repositories.paging import Page, page
 from app.repositories.users import lock_user
 from app.tables import Job, Step, Trial, now
@@ -49,14 +52,14 @@ def create_job(
         job.key_id, job.request_id, job.trace = cause.key_id, cause.request_id, cause.trace
     session.add(job)
     session.flush()
-    add_step(session, job, StepKind.plan)
-    events.append(session, job, "status", {"status": job.status.value})
+    session.add_all([_due_now(session, job, StepKind.plan, 0), events.first(job)])
+    session.flush()
     return job
 
 
 def add_step(session: Session, job: Job, kind: StepKind, round: int = 0) -> Step:
     """The job's next step, due at once."""
-    step = Step(tenant_id=job.tenant_id, job_id=job.id, kind=kind, round=round, send_after=database_now(session))
+    step = _due_now(session, job, kind, round)
     session.add(step)
     session.flush()
     return step
@@ -83,21 +86,43 @@ def unfinished_jobs(session: Session, tenant: str, user_id: str) -> list[Job]:
     return list(session.exec(statement.order_by(col(Job.id))))
 
 
-def queued_job(session: Session, tenant: str, user_id: str) -> Job | None:
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A job that no worker has touched yet, and the oldest unfinished one of its user if it waits for one."""
+
+    job: Job
+    waits_for: str | None
+
+
+def queued_job(session: Session, tenant: str, user_id: str) -> Waiting | None:
     """The user's newest job that no worker has touched yet: it will see samples added in this transaction too.
 
     Its row is held until the transaction ends, so no worker can begin it before.
     """
     begun = exists().where(col(Step.job_id) == col(Job.id), col(Step.attempt) > 0)
     statement = (
-        select(Job)
+        select(Job, waited_for())
         .where(Job.tenant_id == tenant, Job.user_id == user_id, Job.status == JobStatus.queued, ~begun)
         .order_by(col(Job.created_at).desc(), col(Job.id).desc())
         .limit(1)
         # A job held by someone else is being begun or ended just now.
-        .with_for_update(key_share=True, skip_locked=True)
+        .with_for_update(key_share=True, skip_locked=True, of=Job)
     )
-    return session.exec(statement, execution_options={"populate_existing": True}).one_or_none()
+    found = session.exec(statement, execution_options={"populate_existing": True}).one_or_none()
+    return None if found is None else Waiting(*found)
+
+
+def waits_for(session: Session, job: Job) -> str | None:
+    """The oldest unfinished job of its user, if the job waits for one."""
+    return session.exec(select(waited_for()).where(Job.tenant_id == job.tenant_id, Job.id == job.id)).one()
+
+
+@cache
+def waited_for() -> ScalarSelect[str | None]:
+    """The id of the job that a job waits for longest: a column of a query on `Job`, made once."""
+    older = aliased(Job)
+    oldest = select(older.id).where(*holds_up(older, Job)).order_by(col(older.created_at), col(older.id)).limit(1)
+    return oldest.correlate(Job).scalar_subquery()
 
 
 def holds_up(older: type[Job], job: type[Job]) -> tuple[ColumnElement[bool], ...]:
@@ -240,3 +265,8 @@ def resume_job(session: Session, job: Job) -> None:
         .where(col(Step.job_id) == job.id, col(Step.state) == StepState.ready)
         .values(send_after=database_now(session), sends=0)
     )
+
+
+def _due_now(session: Session, job: Job, kind: StepKind, round: int) -> Step:
+    due: Any = at_writing(session)
+    return Step(tenant_id=job.tenant_id, job_id=job.id, kind=kind, round=round, send_after=due)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 
 from sqlalchemy import Case, ScalarSelect, case, func
-from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 
 from app.job_states import FINAL, JobStatus, StepState, TrialState
@@ -59,11 +58,9 @@ def _progress() -> tuple[ScalarSelect[int], Case[str | None]]:
     ended = select(func.count(col(Trial.id))).where(
         Trial.tenant_id == Job.tenant_id, Trial.job_id == Job.id, col(Trial.state).in_(_DONE)
     )
-    older = aliased(Job)
-    oldest = select(older.id).where(*jobs.holds_up(older, Job)).order_by(col(older.created_at), col(older.id)).limit(1)
     return (
         ended.correlate(Job).scalar_subquery(),
-        case((col(Job.status).not_in(FINAL), oldest.correlate(Job).scalar_subquery()), else_=None),
+        case((col(Job.status).not_in(FINAL), jobs.waited_for()), else_=None),
     )
 
 

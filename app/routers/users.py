@@ -87,6 +87,6 @@ def personalize(
         caller.deed,
         202,
         lambda session: job_views.full(
-            session, start_job(session, caller.identity, user_id, options, services.settings)
+            session, start_job(session, caller.identity, user_id, options, services.settings).job
         ),
     )

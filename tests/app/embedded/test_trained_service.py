@@ -68,16 +68,19 @@ def test_api_and_worker_send_one_trace_of_a_request_its_job_and_trials(trained: 
     while not trained.collector.named("publish"):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    (request,) = trained.collector.named("POST /v1/users/{user_id}/history")
+    request = min(
+        trained.collector.named("POST /v1/users/{user_id}/history"), key=lambda span: span.start_time_unix_nano
+    )
     of_trace = [(part, span) for part, span in trained.collector.spans if span.trace_id == request.trace_id]
     assert {(part, span.name) for part, span in of_trace} >= {
         ("milp-api", "POST /v1/users/{user_id}/history"),
         *(("milp-worker", name) for name in ("step plan", "step evaluate", "step publish", "trial", "generate")),
     }
-    assert {attributes(span)["milp.job"] for _, span in of_trace if span.name == "trial"} == {trained.job}
-    (evaluate,) = trained.collector.named("step evaluate")
+    tried = [span for _, span in of_trace if span.name == "trial"]
+    assert {attributes(span)["milp.job"] for span in tried} == {trained.job}
+    (evaluate,) = (span for _, span in of_trace if span.name == "step evaluate")
     assert evaluate.parent_span_id == request.span_id
-    assert {span.parent_span_id for span in trained.collector.named("trial")} == {evaluate.span_id}
+    assert {span.parent_span_id for span in tried} == {evaluate.span_id}
 
 
 def test_api_and_worker_log_json_lines_with_the_ids_of_what_they_are_about(trained: Trained) -> None:
@@ -99,7 +102,9 @@ def test_api_and_worker_log_json_lines_with_the_ids_of_what_they_are_about(train
 def test_the_service_knows_its_worker_and_what_it_did(trained: Trained) -> None:
     assert trained.http.get("/readyz").json()["parts"]["workers"]["ok"] is True
     lines = trained.http.get("/metrics").text.splitlines()
-    assert {"milp_workers 1.0", 'milp_trials_total{state="succeeded"} 2.0'} <= set(lines)
+    assert "milp_workers 1.0" in lines
+    (succeeded,) = (line.split()[1] for line in lines if line.startswith('milp_trials_total{state="succeeded"}'))
+    assert float(succeeded) >= 2
 
 
 def test_a_service_restored_on_an_empty_machine_answers_as_the_one_before(trained: Trained, tmp_path: Path) -> None:

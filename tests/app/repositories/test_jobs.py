@@ -140,13 +140,13 @@ def test_a_job_untouched_by_a_worker_is_found_and_one_begun_is_not(database: Dat
         add_user(session)
         assert jobs.queued_job(session, "t", "u") is None
         job = add_job(session)
-        assert jobs.queued_job(session, "t", "u") == job
+        assert jobs.queued_job(session, "t", "u") == jobs.Waiting(job, None)
         assert jobs.queued_job(session, "t", "another") is None
         # Begun, paused and resumed: queued again, but its split is fixed.
         steps_of(session, job)[0].attempt = 1
         assert jobs.queued_job(session, "t", "u") is None
         later = add_job(session)
-        assert jobs.queued_job(session, "t", "u") == later
+        assert jobs.queued_job(session, "t", "u") == jobs.Waiting(later, job.id)
         jobs.cancel_job(session, later)
         assert jobs.queued_job(session, "t", "u") is None
 

@@ -140,7 +140,7 @@ def seen(session: Session, tenant: str, job: Job) -> dict[str, list[str]]:
         "samples_in_order": history.samples_in_order(session, tenant, "u"),
         "samples_by_ids": history.samples_by_ids(session, tenant, ids),
         "page_samples": history.page_samples(session, tenant, "u", None, 10).items,
-        "queued_job": [queued] if queued else [],
+        "queued_job": [queued.job] if queued else [],
         "page_jobs": jobs.page_jobs(session, tenant, limit=10).items,
         "page_jobs_of_user": jobs.page_jobs(session, tenant, user_id="u", limit=10).items,
         "trials_of": trials.trials_of(session, tenant, job.id),
