@@ -10,8 +10,8 @@ _M_ARENA_MAX = -8  # malloc.h
 _HEAPS = 2
 """For all threads together: glibc would keep a heap for each, and each heap what its thread once needed."""
 _KERNELS = "256"
-"""That oneDNN keeps, one for every shape of a product, of 0.2 MiB each. A process that sees texts of all lengths would fill
-oneDNN's own 1,024."""
+"""That oneDNN keeps, one for every shape of a product, of 0.2 MiB each. A process that sees texts of all lengths
+would fill oneDNN's own 1,024."""
 
 
 def keep_little() -> None:
