@@ -17,7 +17,9 @@ from kombu.exceptions import OperationalError
 from app.database import Database
 from app.logging import configure_logging
 from app.process_memory import keep_little
+from app.repositories.steps import begins_job
 from app.settings import get_settings
+from app.tables import Step
 from app.tracing import start_tracing
 from workers import leaving
 from workers.dispatcher import Dispatcher
@@ -27,6 +29,8 @@ QUEUE = "milp"
 TASK = "milp.step"
 VISIBILITY_SECONDS = 60
 """Redis hands out a message again that was fetched but not acknowledged for so long: a worker died in between."""
+_AT_ONCE, _LAST = 0, 9
+"""Priorities of messages; in Redis the queue is a list for each."""
 _CONNECT_SECONDS = 5
 _START_SECONDS = 60.0
 _GIVES_WAY = 19
@@ -53,6 +57,7 @@ app.conf.update(
     broker_connection_max_retries=None,
     broker_transport_options={
         "visibility_timeout": VISIBILITY_SECONDS,
+        "priority_steps": [_AT_ONCE, _LAST],
         "socket_connect_timeout": _CONNECT_SECONDS,
         "socket_keepalive": True,
     },
@@ -64,14 +69,17 @@ _dispatcher: Dispatcher | None = None
 _presence: Presence | None = None
 
 
-def ring(step_id: int) -> None:
+def ring(step: Step) -> None:
     """Send the message for a step, or fail soon: whoever calls tries again later.
+
+    Workers take messages for jobs that have begun before those that begin one.
 
     Raises:
         ConnectionError: the broker is away.
     """
     try:
-        app.send_task(TASK, args=[step_id], queue=QUEUE, retry=False, ignore_result=True)
+        priority = _LAST if begins_job(step) else _AT_ONCE
+        app.send_task(TASK, args=[step.id], queue=QUEUE, priority=priority, retry=False, ignore_result=True)
     except OperationalError as error:
         raise ConnectionError(f"The broker cannot be reached: {error}") from error
 

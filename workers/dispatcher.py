@@ -17,6 +17,7 @@ from app.database import Database
 from app.errors import DatabaseAwayError
 from app.repositories import steps
 from app.repositories.clock import database_now
+from app.tables import Step
 
 AT_ONCE = 100
 """Steps looked at in one go; the rest follow in the next."""
@@ -30,7 +31,7 @@ class Dispatcher(threading.Thread):
     """Looks for due steps until it is stopped.
 
     Args:
-        send: rings the broker for the step with this id; raises OSError if the broker is away.
+        send: rings the broker for a step; raises OSError if the broker is away.
         every_seconds: pause between two looks.
         max_attempts: claims of one step after which its job is given up.
         lease_seconds: how long workers take a step for.
@@ -41,7 +42,7 @@ class Dispatcher(threading.Thread):
     def __init__(
         self,
         database: Database,
-        send: Callable[[int], None],
+        send: Callable[[Step], None],
         *,
         every_seconds: float,
         max_attempts: int,
@@ -98,7 +99,7 @@ class Dispatcher(threading.Thread):
             due = steps.due_steps(session, moment, AT_ONCE)
         for step in due:
             # Marked only once it was sent: if the broker is away, the step stays due.
-            self._send(step.id or 0)
+            self._send(step)
             with self._database.write() as session:
                 steps.mark_sent(session, step, database_now(session))
 

@@ -13,7 +13,6 @@ from types import TracebackType
 import structlog
 
 from app.errors import DatabaseAwayError
-from app.job_states import StepKind
 from app.repositories import steps
 from app.repositories.clock import database_now
 from workers.context import Context
@@ -26,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 
 class PlansBeside:
-    """Looks for due plan steps, of any job, for as long as the `with` block runs.
+    """Looks for plan steps to make, of any job, for as long as the `with` block runs.
 
     Args:
         is_leaving: whether this worker was told to end.
@@ -61,8 +60,8 @@ class PlansBeside:
                 return
             try:
                 with self._context.database.read() as session:
-                    due = steps.startable_steps(session, database_now(session), 1, StepKind.plan)
-                for step in due:
-                    run_step(self._context, step.id or 0, self._is_leaving)
+                    plan = steps.plan_to_make(session, database_now(session))
+                if plan is not None:
+                    run_step(self._context, plan.id or 0, self._is_leaving)
             except DatabaseAwayError as error:
                 log.warning("plans_beside_wait", reason=error.detail)

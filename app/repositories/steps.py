@@ -25,6 +25,7 @@ from app.tables import Event, Job, Step, Trial, now
 LONGEST_PAUSE_SECONDS = 60.0
 """Longest pause between two sends of one step, what a lost message costs at worst; and before another attempt."""
 _IDLE = FINAL | {JobStatus.paused}
+_BEGINS = (col(Step.kind) == StepKind.plan) & (col(Step.round) == 0)
 _OPEN = frozenset({StepState.ready, StepState.claimed})
 
 
@@ -44,17 +45,34 @@ class Claim:
 
 
 def due_steps(session: Session, moment: datetime, limit: int) -> Sequence[Step]:
-    """Ready steps to ring the broker for, longest due first.
+    """Ready steps to ring the broker for: those of jobs that have begun, then those that begin one, each longest due
+    first. What has begun ends before more is begun, so of many jobs the first ends early and not all of them late.
 
     Jobs that are paused or over are left out, and so are jobs of a user who has an older unfinished one.
     """
-    return session.exec(_startable().where(Step.send_after <= moment).limit(limit)).all()
+    due = _startable().where(Step.send_after <= moment)
+    found = list(session.exec(due.where(~_BEGINS).limit(limit)))
+    if len(found) < limit:
+        found += session.exec(due.where(_BEGINS).limit(limit - len(found)))
+    return found
 
 
-def startable_steps(session: Session, moment: datetime, limit: int, kind: StepKind) -> Sequence[Step]:
-    """Ready steps of one kind that may be claimed now, whether or not the broker was rung for them already."""
+def begins_job(step: Step) -> bool:
+    """Whether it is its job's first step."""
+    return step.kind == StepKind.plan and step.round == 0
+
+
+def plan_to_make(session: Session, moment: datetime) -> Step | None:
+    """A plan step that may be claimed now, whether or not the broker was rung for it already.
+
+    One that begins a job only where no step of a job that has begun waits for a worker.
+    """
     rung_or_due = or_(col(Step.sends) > 0, col(Step.send_after) <= moment)
-    return session.exec(_startable().where(rung_or_due, Step.kind == kind).limit(limit)).all()
+    startable = _startable().where(rung_or_due)
+    plan = session.exec(startable.where(Step.kind == StepKind.plan, ~_BEGINS).limit(1)).first()
+    if plan is None and session.exec(startable.where(~_BEGINS).limit(1)).first() is None:
+        plan = session.exec(startable.where(_BEGINS).limit(1)).first()
+    return plan
 
 
 def mark_sent(session: Session, step: Step, moment: datetime) -> None:

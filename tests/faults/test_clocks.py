@@ -11,6 +11,7 @@ import pytest
 
 from app.repositories import steps
 from app.settings import Settings
+from app.tables import Step
 from benchmarks.bounds import at_least, at_most
 from tests.faults.figures import Figures
 from tests.support.clocks import clock_off_by
@@ -56,14 +57,14 @@ def test_a_job_goes_on_whatever_the_clock_says(context: Context, figures: Figure
         began = time.monotonic()
         while not job_now(context.database, job).status.is_final:
             assert time.monotonic() - began < BOUND_SECONDS, "the job does not go on"
-            rung: list[int] = []
+            rung: list[Step] = []
             dispatcher = Dispatcher(
                 context.database, rung.append, every_seconds=1, max_attempts=1000, lease_seconds=LEASE_SECONDS
             )
             with clock_off_by(moments.choice(HOURS)):
                 jumps += 1
                 dispatcher.look()
-                for step_id in rung:
+                for step_id in [step.id or 0 for step in rung]:
                     if moments.random() < 1 / 3:
                         with context.database.write() as session:
                             steps.claim(session, step_id, "dies", LEASE_SECONDS)

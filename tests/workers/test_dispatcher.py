@@ -11,6 +11,7 @@ from datetime import timedelta
 import pytest
 
 from app.database import Database
+from app.job_states import StepKind
 from app.repositories import jobs, steps
 from app.tables import Step, now
 from tests.support.clocks import clock_off_by
@@ -31,11 +32,11 @@ class Bell:
         self.away = False
         self.refused = threading.Event()
 
-    def __call__(self, step_id: int) -> None:
+    def __call__(self, step: Step) -> None:
         if self.away:
             self.refused.set()
             raise ConnectionError("the broker is away")
-        self.rung.append(step_id)
+        self.rung.append(step.id or 0)
 
 
 def add_step(database: Database, user_id: str = "u") -> int:
@@ -78,6 +79,17 @@ def test_a_sent_step_is_not_sent_again_at_once(database: Database) -> None:
     dispatcher.look()
     dispatcher.look()
     assert len(bell.rung) == 1
+
+
+def test_what_has_begun_is_sent_before_what_would_begin(database: Database) -> None:
+    waiting, begun = add_step(database, "a"), add_step(database, "b")
+    with database.write() as session:
+        held = steps.claim(session, begun, "worker", lease_seconds=LEASE_SECONDS)
+        assert held is not None
+        after = jobs.add_step(session, steps.finish(session, held), StepKind.evaluate).id
+    bell = Bell()
+    make(database, bell).look()
+    assert bell.rung == [after, waiting]
 
 
 def test_paused_jobs_are_not_sent(database: Database) -> None:

@@ -98,6 +98,21 @@ def test_a_worker_killed_in_each_phase_loses_only_what_it_was_at(
     assert sorted(event["number"] for event in events_now(service_database, job, "trial")) == [0, 1, 2, 3]
 
 
+@pytest.mark.slow  # half a minute; that begun jobs come first is also tested without processes
+def test_of_many_jobs_the_first_has_ended_before_the_last_begins(
+    service: Settings, worker: WorkerProcess, service_database: Database
+) -> None:
+    many = []
+    for number in range(8):
+        add_person(service_database, user_id=f"person-{number}")
+        many.append(add_job(service_database, service, f"person-{number}"))
+    worker.start()
+    worker.wait_for(lambda: all(job_now(service_database, job).status.is_final for job in many))
+    ended = [job_now(service_database, job) for job in many]
+    first = min(job.finished_at for job in ended if job.finished_at)
+    assert sum(job.started_at is not None and job.started_at < first for job in ended) < len(many) / 2
+
+
 def test_a_job_outlives_a_broker_that_is_killed_and_one_that_is_emptied(
     service: Settings, worker: WorkerProcess, service_database: Database, redis_server: RedisServer
 ) -> None:

@@ -80,8 +80,28 @@ def test_a_step_that_the_broker_was_rung_for_may_be_started_at_once_all_the_same
         steps.mark_sent(session, step_now(database, step_id), moment)
     with database.read() as session:
         assert steps.due_steps(session, moment, 10) == []
-        assert [s.id for s in steps.startable_steps(session, moment, 10, StepKind.plan)] == [step_id]
-        assert steps.startable_steps(session, moment, 10, StepKind.evaluate) == []
+        plan = steps.plan_to_make(session, moment)
+    assert plan is not None
+    assert plan.id == step_id
+
+
+def test_a_plan_that_begins_a_job_is_made_only_where_nothing_of_another_waits(database: Database) -> None:
+    job, held = claimed(database)
+    _, waiting = new_job(database, "another")
+    finish(database, held)
+    with database.write() as session:
+        evaluate = jobs.add_step(session, job, StepKind.evaluate)
+        assert [step.id for step in steps.due_steps(session, now(), 10)] == [evaluate.id, waiting]
+        assert [step.id for step in steps.due_steps(session, now(), 1)] == [evaluate.id]
+        assert steps.plan_to_make(session, now()) is None
+        plan = jobs.add_step(session, job, StepKind.plan, 1)
+        assert steps.plan_to_make(session, now()) == plan
+        for step in (evaluate, plan):
+            session.delete(step)
+        session.flush()
+        begins = steps.plan_to_make(session, now())
+        assert begins is not None
+        assert begins.id == waiting
 
 
 def test_a_step_that_was_given_back_for_later_may_not_be_started_before(database: Database) -> None:
@@ -90,6 +110,7 @@ def test_a_step_that_was_given_back_for_later_may_not_be_started_before(database
     with database.write() as session:
         steps.give_back(session, held, 30.0)
     with database.read() as session:
-        assert steps.startable_steps(session, now(), 10, StepKind.plan) == []
-        later = now() + timedelta(seconds=31)
-        assert [s.id for s in steps.startable_steps(session, later, 10, StepKind.plan)] == [step_id]
+        assert steps.plan_to_make(session, now()) is None
+        plan = steps.plan_to_make(session, now() + timedelta(seconds=31))
+    assert plan is not None
+    assert plan.id == step_id

@@ -77,7 +77,7 @@ OF_NO_TENANT = {
     "steps.due_steps": "for workers",
     "steps.owners_at_work": "for workers",
     "steps.release_expired": "for workers",
-    "steps.startable_steps": "for workers",
+    "steps.plan_to_make": "for workers",
     "tallies.of_all_tenants": "figures of the whole service",
     "versions.all_paths": "for backups, which are of all tenants",
 }
