@@ -30,14 +30,15 @@ _NO_TALLIES = {what: dict.fromkeys(labels, Sum(0)) for what, labels in LABELS.it
 
 
 class _KeptElsewhere(Collector):
-    """Counters that the bank and the database keep: they are read when somebody looks, and never raised here."""
+    """Counters that others keep: they are read when somebody looks, and never raised here."""
 
     def __init__(self) -> None:
-        self.evictions = 0
+        self.evictions = self.engine_starts = 0
         self.tallies: Mapping[Counted, Mapping[str, Sum]] = _NO_TALLIES
 
     def collect(self) -> Iterator[Metric]:
         yield CounterMetricFamily("milp_bank_evictions", "Stacks dropped for others to be loaded.", self.evictions)
+        yield CounterMetricFamily("milp_engine_starts", "Starts of the answering engine.", self.engine_starts)
         trials = CounterMetricFamily("milp_trials", "Trials ended, by how; all tenants.", labels=["state"])
         gate = CounterMetricFamily("milp_gate_decisions", "Versions put to the gate; all tenants.", labels=["decision"])
         for family, what in ((trials, Counted.trial), (gate, Counted.gate)):
@@ -143,12 +144,13 @@ class Metrics:
     def set_database_up(self, up: bool) -> None:
         self._database.set(up)
 
-    def set_answering(self, figures: Figures, places: int) -> None:
+    def set_answering(self, figures: Figures, places: int, engine_starts: int) -> None:
         self._waiting.set(figures.waiting)
         self._running.set(figures.running)
         self._bank.set(figures.stacks)
         self._bank_places.set(places)
         self._kept_elsewhere.evictions = figures.evictions
+        self._kept_elsewhere.engine_starts = engine_starts
 
     def text(self) -> bytes:
         """The figures in Prometheus' text format."""

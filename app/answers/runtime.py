@@ -48,9 +48,14 @@ class Running:
 
 
 class AnsweringRuntime:
-    """Hands out the engine while there is one. Threads may share it."""
+    """Hands out the engine while there is one. Threads may share it.
+
+    Attributes:
+        starts: how often its process was started.
+    """
 
     def __init__(self, settings: Settings) -> None:
+        self.starts = 0
         self._settings = settings
         self._engine: EngineClient | None = None
         self._running: Running | None = None
@@ -106,7 +111,8 @@ class AnsweringRuntime:
 
     def _keep(self) -> None:
         """Start the engine for as long as it is wanted, unless its base cannot be loaded at all."""
-        pause, most = _PAUSES
+        first, most = _PAUSES
+        pause = first
         try:
             # Here, so that nobody waits for torch only to be told that there is no such folder.
             base_folder(self._settings.base_model)
@@ -115,10 +121,13 @@ class AnsweringRuntime:
                 how = self._run_once()
                 if self._closing.is_set():
                     return
-                pause = _PAUSES[0] if monotonic() - began > _STEADY_SECONDS else min(most, 2 * pause)
-                self._failure = f"The answering engine ended ({how}). It is started again every {pause:.0f} s."
+                if monotonic() - began > _STEADY_SECONDS:
+                    pause = first
+                self._failure = f"The answering engine ended ({how}). It is started again in {pause:.0f} s."
                 log.error("answering_engine_ended", how=how, again_in_seconds=pause)
                 self._closing.wait(pause)
+                self._failure = None  # it is being loaded
+                pause = min(most, 2 * pause)
         except EngineError as error:
             self._failure = f"The base model cannot be used: {error} Set MILP_BASE_MODEL and start the service again."
             log.error("base_model_failed", detail=str(error))
@@ -131,6 +140,7 @@ class AnsweringRuntime:
 
         Raises: EngineError, its base cannot be loaded.
         """
+        self.starts += 1
         try:
             self._running = running = launched(self._settings)
         except OSError as error:  # no memory, or no more processes, now

@@ -44,7 +44,9 @@ def readyz(services: ServicesDep) -> Ready:
 )
 def metrics(services: ServicesDep) -> Response:
     """Prometheus figures of this process, and of the jobs in the database."""
-    services.metrics.set_answering(services.runtime.figures(), places=services.settings.bank_stacks)
+    services.metrics.set_answering(
+        services.runtime.figures(), places=services.settings.bank_stacks, engine_starts=services.runtime.starts
+    )
     try:
         with services.database.read() as session:
             services.metrics.set_jobs(overview.jobs_by_status(session), overview.steps_waiting(session))

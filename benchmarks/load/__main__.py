@@ -20,11 +20,10 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from app.answers.memory import USERS_KEPT
 from benchmarks import bounds
 from benchmarks.bounds import Bounded, at_most
 from benchmarks.load.queue_length import queue_rows
-from benchmarks.load.service import VERSIONS, Running, populate, running
+from benchmarks.load.service import Running, populate, running
 from benchmarks.load.watching import Held, Watch, look, slope_per_minute
 from benchmarks.rounds import quick
 from benchmarks.serve.answers import percentile
@@ -79,17 +78,16 @@ def crowd_rows(service: Running) -> list[Bounded]:
 
 
 def _fill_caches(service: Running, user_ids: list[str]) -> None:
-    """Ask for as many users as the bank and the memory's retrievers have places, with long queries, many at once: what
-    grows with these grows once, and no further."""
+    """Ask for every user, with long queries, many at once: for bank, retrievers and the beginnings of prompts these are
+    more than there are places. What grows with them grows once, and no further.
+    """
     at_once = 2 * service.settings.max_batch_rows
     body = {"query": "What should I do this morning? " * 60, "max_new_tokens": 16}
     with (
         httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {service.key}"}, timeout=300) as http,
         ThreadPoolExecutor(at_once) as threads,
     ):
-        asked = threads.map(
-            lambda user_id: http.post(f"/v1/users/{user_id}/responses", json=body), user_ids[: VERSIONS + USERS_KEPT]
-        )
+        asked = threads.map(lambda user_id: http.post(f"/v1/users/{user_id}/responses", json=body), user_ids)
         for answer in asked:
             answer.raise_for_status()
 

@@ -81,7 +81,7 @@ def text_of(answer: EngineAnswer) -> str:
 def test_an_engine_that_is_killed_fails_its_answers_and_comes_back(running: AnsweringRuntime) -> None:
     engine = running.get()
     answer = ask(engine)
-    process = process_of(running)
+    process, starts = process_of(running), running.starts
     process.kill()
     with pytest.raises(EngineError, match="has ended"):
         text_of(answer)
@@ -90,6 +90,7 @@ def test_an_engine_that_is_killed_fails_its_answers_and_comes_back(running: Answ
     again = ready(running, unlike=engine)
     assert text_of(ask(again, tokens=3))
     assert process_of(running).pid != process.pid
+    assert running.starts == starts + 1
 
 
 def test_an_engine_that_does_not_forget_is_ended_and_forgets_so(
