@@ -26,6 +26,7 @@ LONGEST_PAUSE_SECONDS = 60.0
 """Longest pause between two sends of one step, what a lost message costs at worst; and before another attempt."""
 _IDLE = FINAL | {JobStatus.paused}
 _BEGINS = (col(Step.kind) == StepKind.plan) & (col(Step.round) == 0)
+"""What `begins_job` says of a step, in a query."""
 _OPEN = frozenset({StepState.ready, StepState.claimed})
 
 
@@ -69,10 +70,11 @@ def plan_to_make(session: Session, moment: datetime) -> Step | None:
     """
     rung_or_due = or_(col(Step.sends) > 0, col(Step.send_after) <= moment)
     startable = _startable().where(rung_or_due)
-    plan = session.exec(startable.where(Step.kind == StepKind.plan, ~_BEGINS).limit(1)).first()
-    if plan is None and session.exec(startable.where(~_BEGINS).limit(1)).first() is None:
-        plan = session.exec(startable.where(_BEGINS).limit(1)).first()
-    return plan
+    plans_first = startable.order_by(None).order_by(col(Step.kind) != StepKind.plan, col(Step.send_after), col(Step.id))
+    waits = session.exec(plans_first.where(~_BEGINS).limit(1)).first()
+    if waits is None:
+        return session.exec(startable.where(_BEGINS).limit(1)).first()
+    return waits if waits.kind == StepKind.plan else None
 
 
 def mark_sent(session: Session, step: Step, moment: datetime) -> None:

@@ -6,12 +6,13 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import MutableMapping, Sequence
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from structlog.testing import capture_logs
+import structlog
+from structlog.testing import LogCapture
 
 from app.access.identity import Identity, Limits
 from app.access.limiter import Limiter
@@ -93,31 +94,33 @@ def test_the_private_redis_of_one_machine_counts_too(tmp_path_factory: pytest.Te
         server.child.kill()
 
 
-def of_limits(logged: Sequence[MutableMapping[str, Any]]) -> list[MutableMapping[str, Any]]:
-    """Without what threads of services that another test started say meanwhile."""
-    return [line for line in logged if line["event"] == "limits_not_shared"]
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[MutableMapping[str, Any]]:
+    """What the limiter logs, without what threads of services that another test started say meanwhile."""
+    capture = LogCapture()
+    monkeypatch.setattr("app.access.limiter.log", structlog.wrap_logger(None, processors=[capture]))
+    return capture.entries
 
 
-def test_where_the_broker_is_no_redis_each_process_counts_for_itself() -> None:
-    with capture_logs() as logged:
-        limiter = Limiter("127.0.0.1", Metrics())
-    assert len(of_limits(logged)) == 1
-    assert ";r=1;" in dict(limiter.count_request(key(requests=2)))["RateLimit"]
+def test_where_the_broker_is_no_redis_each_process_counts_for_itself(logged: list[MutableMapping[str, Any]]) -> None:
+    alone = Limiter("127.0.0.1", Metrics())
+    assert [line["event"] for line in logged] == ["limits_not_shared"]
+    assert ";r=1;" in dict(alone.count_request(key(requests=2)))["RateLimit"]
 
 
 def test_while_redis_is_away_a_process_counts_for_itself_says_so_and_waits_for_it_once(
-    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, logged: list[MutableMapping[str, Any]]
 ) -> None:
     metrics = Metrics()
     limiter = Limiter(redis_server.url, metrics)
     limiter.count_request(key(requests=2))
     redis_server.stop()
-    with capture_logs() as logged:
-        for _ in range(2):
-            limiter.count_request(key(requests=2))
-        with pytest.raises(LimitReachedError):
-            limiter.count_request(key(requests=2))
-    assert [line["log_level"] for line in of_limits(logged)] == ["warning"]
+    for _ in range(2):
+        limiter.count_request(key(requests=2))
+    with pytest.raises(LimitReachedError):
+        limiter.count_request(key(requests=2))
+    assert [line["event"] for line in logged] == ["limits_not_shared"]
+    assert logged[0]["log_level"] == "warning"
     assert unshared(metrics) >= 3
     redis_server.start()
     later = time.monotonic() + 3600
