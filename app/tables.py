@@ -26,6 +26,9 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{secrets.token_hex(12)}"
 
 
+READY_AND_BEGUN = "state = 'ready' AND (kind != 'plan' OR round != 0)"
+"""Of steps: those that wait for a worker and do not begin their job. Few, whatever number of jobs is queued."""
+_BEGUN = text(READY_AND_BEGUN)
 NEVER_REUSE_IDS = {"sqlite_autoincrement": True}
 """SQLite would give a deleted row's id to the next row; a job's split or a message may still name the old one."""
 
@@ -180,6 +183,8 @@ class Step(SQLModel, table=True):
     __tablename__ = "steps"
     __table_args__ = (
         Index("ix_steps_due", "state", "send_after"),
+        # Its condition fixes the state; with that as a column too, SQLite takes it and not `ix_steps_due`.
+        Index("ix_steps_begun", "state", "send_after", sqlite_where=_BEGUN, postgresql_where=_BEGUN),
         Index("ix_steps_job", "job_id", "state"),
         NEVER_REUSE_IDS,
     )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import event, text
 
 from app.database import Database
 from app.job_states import StepKind
 from app.repositories import jobs, steps
 from app.tables import now
 from tests.app.repositories.test_steps import change, claim, claimed, due, finish, new_job, step_now
-from tests.support.records import add_trials
+from tests.support.records import add_job, add_trials
 
 
 def test_a_paused_jobs_steps_rest_until_it_is_resumed(database: Database) -> None:
@@ -114,3 +117,25 @@ def test_a_step_that_was_given_back_for_later_may_not_be_started_before(database
         plan = steps.plan_to_make(session, now() + timedelta(seconds=31))
     assert plan is not None
     assert plan.id == step_id
+
+
+def test_waiting_steps_of_begun_jobs_are_looked_up_without_passing_over_those_that_begin_one(
+    database: Database,
+) -> None:
+    with database.write() as session:
+        for number in range(300):
+            add_job(session, user_id=f"user {number}")
+        session.connection().execute(text("ANALYZE"))
+    plans: list[str] = []
+    with database.read() as session:
+        connection = session.connection()
+        explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
+
+        def note_plan(_: Any, cursor: Any, statement: str, parameters: Any, *__: Any) -> None:
+            if "FROM steps" in statement and not statement.startswith("EXPLAIN"):
+                cursor.execute(explain + statement, parameters)
+                plans.append("\n".join(str(row) for row in cursor.fetchall()))
+
+        event.listen(connection, "before_cursor_execute", note_plan)
+        steps.due_steps(session, now(), 10)
+    assert ["ix_steps_begun" in plan for plan in plans] == [True, False]
