@@ -24,7 +24,7 @@ from benchmarks import bounds
 from benchmarks.bounds import Bounded, at_most
 from benchmarks.load.queue_length import queue_rows
 from benchmarks.load.service import Running, populate, running
-from benchmarks.load.watching import Held, Watch, look, slope_per_minute
+from benchmarks.load.watching import Held, Point, Watch, floor_per_minute, look, slope
 from benchmarks.rounds import quick
 from benchmarks.serve.answers import percentile
 
@@ -41,6 +41,8 @@ REST_SECONDS = 20.0
 P99_MS = 50.0
 MIB_A_MINUTE = 2.0
 """What counts as flat: ten minutes of it are less than a tenth of the process."""
+FEWEST_MINUTES = 4
+"""Of the memory that counts, for a slope to mean anything. QUICK=1 has fewer, and no row about it."""
 LEFT = {"file descriptors": 8, "threads": 8}
 """What a process may hold more at rest than before: pools that had not been filled yet."""
 MODEL_ROUTES = ("answer", "answer, streamed")
@@ -74,21 +76,26 @@ def crowd_rows(service: Running) -> list[Bounded]:
         found = _crowd(service, people, SECONDS, USERS)
     time.sleep(REST_SECONDS)
     after = look(service)
-    return [*_answered(found), *_flat(watch.seen), *_left(before, after)]
+    return [*_answered(found), *_flat(watch.memory), *_left(before, after)]
 
 
 def _fill_caches(service: Running, user_ids: list[str]) -> None:
-    """Ask for every user, with long queries, many at once: for bank, retrievers and the beginnings of prompts these are
-    more than there are places. What grows with them grows once, and no further.
+    """Ask for every user, with queries of all lengths, many at once.
+
+    For bank, retrievers, the beginnings of prompts and the kernels of products' shapes these are more than there are
+    places: what grows with them grows once, and no further.
     """
     at_once = 2 * service.settings.max_batch_rows
-    body = {"query": "What should I do this morning? " * 60, "max_new_tokens": 16}
     with (
         httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {service.key}"}, timeout=300) as http,
         ThreadPoolExecutor(at_once) as threads,
     ):
-        asked = threads.map(lambda user_id: http.post(f"/v1/users/{user_id}/responses", json=body), user_ids)
-        for answer in asked:
+
+        def ask(number: int) -> httpx.Response:
+            body = {"query": "What should I do this morning? " * (1 + number % 60), "max_new_tokens": 16}
+            return http.post(f"/v1/users/{user_ids[number]}/responses", json=body)
+
+        for answer in threads.map(ask, range(len(user_ids))):
             answer.raise_for_status()
 
 
@@ -144,13 +151,17 @@ def _answered(found: dict[str, Any]) -> list[Bounded]:
     ]
 
 
-def _flat(seen: list[Held]) -> list[Bounded]:
-    settled = [held for held in seen if held.at >= WARM_UP * seen[-1].at]
+def _flat(memory: dict[str, list[Point]]) -> list[Bounded]:
     rows = []
-    for name in ("API", "worker"):
-        points = [(held.at, held.memory_mib[name]) for held in settled]
-        print(f"  {name}: {points[0][1]:.0f} to {points[-1][1]:.0f} MiB, most {max(m for _, m in points):.0f}")
-        rows.append(at_most(f"{name}: memory grows by", slope_per_minute(points), "MiB/min", MIB_A_MINUTE))
+    for name, points in sorted(memory.items()):
+        settled = [(at, mib) for at, mib in points if at >= WARM_UP * points[-1][0]]
+        floor = floor_per_minute(settled)
+        print(f"  {name}: most {max(mib for _, mib in points):.0f} MiB; kept, minute by minute:", end=" ")
+        print(", ".join(f"{mib:.0f}" for _, mib in floor))
+        if len(floor) < FEWEST_MINUTES:
+            print(f"  {name}: too short a time to say whether memory grows")
+            continue
+        rows.append(at_most(f"{name}: memory that is kept grows by", slope(floor), "MiB/min", MIB_A_MINUTE))
     return rows
 
 

@@ -12,29 +12,52 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 import psutil
+from scipy.stats import theilslopes
 
 from benchmarks.load.service import Running
 
-EVERY_SECONDS = 2.0
+EVERY_SECONDS = 0.5
+"""A worker is between two tasks for no longer."""
+LOOKS_A_SEARCH = 20
+"""Which processes there are is asked again after so many looks: it costs more than their memory does."""
+WINDOW_SECONDS = 60.0
+"""A worker comes to a task's end in each."""
+
+Point = tuple[float, float]
+"""Seconds since the beginning, and MiB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What was held at one moment (seconds since the first look)."""
+    """What was held at one moment."""
 
-    at: float
-    memory_mib: dict[str, float]
     descriptors: dict[str, int]
     threads: dict[str, int]
     connections: int
 
 
+def look(service: Running) -> Held:
+    """What is held now."""
+    descriptors, threads = {}, {}
+    for name, processes in service.processes().items():
+        descriptors[name], threads[name] = 0, 0
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                descriptors[name] += process.num_fds()
+                threads[name] += process.num_threads()
+    return Held(descriptors, threads, service.connections())
+
+
 @dataclass
 class Watch:
-    """Looks again and again in a thread, from `__enter__` to `__exit__`."""
+    """Looks at memory again and again in a thread, from `__enter__` to `__exit__`.
+
+    Attributes:
+        memory: for each name of processes what they hold together, look by look.
+    """
 
     service: Running
-    seen: list[Held] = field(default_factory=list)
+    memory: dict[str, list[Point]] = field(default_factory=dict)
 
     def __enter__(self) -> Watch:
         self._began, self._over = time.monotonic(), threading.Event()
@@ -47,26 +70,45 @@ class Watch:
         self._thread.join()
 
     def _look_on(self) -> None:
+        looks = 0
+        found: dict[str, list[psutil.Process]] = {}
         while not self._over.wait(EVERY_SECONDS):
-            self.seen.append(look(self.service, time.monotonic() - self._began))
+            if looks % LOOKS_A_SEARCH == 0:
+                found = self.service.processes()
+            looks += 1
+            at = time.monotonic() - self._began
+            for name, processes in found.items():
+                self.memory.setdefault(name, []).append((at, _mib(processes)))
 
 
-def look(service: Running, at: float = 0.0) -> Held:
-    """What is held now."""
-    memory, descriptors, threads = {}, {}, {}
-    for name, processes in service.processes().items():
-        memory[name], descriptors[name], threads[name] = 0.0, 0, 0
-        for process in processes:
-            with suppress(psutil.NoSuchProcess):
-                memory[name] += process.memory_info().rss / 2**20
-                descriptors[name] += process.num_fds()
-                threads[name] += process.num_threads()
-    return Held(at, memory, descriptors, threads, service.connections())
+def _mib(processes: Sequence[psutil.Process]) -> float:
+    total = 0.0
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            total += process.memory_info().rss / 2**20
+    return total
 
 
-def slope_per_minute(points: Sequence[tuple[float, float]]) -> float:
-    """Least squares through (seconds, value): by how much the value grows in a minute."""
-    count = len(points)
-    middle_x, middle_y = sum(x for x, _ in points) / count, sum(y for _, y in points) / count
-    spread = sum((x - middle_x) ** 2 for x, _ in points)
-    return 60.0 * sum((x - middle_x) * (y - middle_y) for x, y in points) / spread if spread else 0.0
+def floor_per_minute(points: Sequence[Point]) -> list[Point]:
+    """The least of each whole minute, with the minute's number: what is kept, whatever was needed for a moment.
+
+    A process that trains rises and falls by hundreds of MiB, and a line through all of that says more about the moments
+    it was looked at than about what it keeps.
+    """
+    first, last = points[0][0], points[-1][0]
+    windows = int((last - first) // WINDOW_SECONDS)
+    least: dict[int, float] = {}
+    for at, value in points:
+        window = int((at - first) // WINDOW_SECONDS)
+        if window < windows:
+            least[window] = min(value, least.get(window, value))
+    return [(float(window), value) for window, value in sorted(least.items())]
+
+
+def slope(points: Sequence[Point]) -> float:
+    """Theil and Sen's slope through (x, y): the median of those between any two points, which one odd point does not
+    turn. 0 for a single point.
+    """
+    if len(points) < 2:
+        return 0.0
+    return float(theilslopes([y for _, y in points], [x for x, _ in points]).slope)

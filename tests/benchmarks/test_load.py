@@ -9,16 +9,21 @@ import pytest
 
 from app.main import create_app
 from app.settings import Settings
-from benchmarks.load.watching import slope_per_minute
+from benchmarks.load.watching import floor_per_minute, slope
 from tests.support.routes import operations
 
 CROWD = Path(__file__).resolve().parents[2] / "benchmarks" / "load" / "crowd.py"
 
 
-def test_the_slope_is_that_of_the_line_nearest_to_the_points() -> None:
-    assert slope_per_minute([(0.0, 100.0), (30.0, 101.0), (60.0, 102.0)]) == pytest.approx(2.0)
-    assert slope_per_minute([(0.0, 100.0), (30.0, 130.0), (60.0, 100.0)]) == pytest.approx(0.0)
-    assert slope_per_minute([(60.0, 5.0)]) == 0.0
+def test_the_slope_is_the_median_of_those_between_any_two_points() -> None:
+    assert slope([(0.0, 100.0), (1.0, 102.0), (2.0, 104.0)]) == pytest.approx(2.0)
+    assert slope([(0.0, 100.0), (1.0, 102.0), (2.0, 104.0), (3.0, 500.0), (4.0, 108.0)]) == pytest.approx(2.0)
+    assert slope([(60.0, 5.0)]) == 0.0
+
+
+def test_what_is_kept_is_the_least_of_each_whole_minute() -> None:
+    points = [(200.0, 500.0), (230.0, 110.0), (259.0, 900.0), (260.0, 300.0), (310.0, 120.0), (321.0, 50.0)]
+    assert floor_per_minute(points) == [(0.0, 110.0), (1.0, 120.0)]
 
 
 def test_the_crowd_asks_for_routes_that_there_are() -> None:
