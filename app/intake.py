@@ -13,7 +13,6 @@ from app.logging import present_request
 from app.repositories import history, jobs, users
 from app.schemas.history import HistoryAdded, JobSkipped
 from app.settings import Settings
-from app.tables import now
 from app.tracing import present_trace
 
 _JOBS_RETRY_SECONDS = 60
@@ -29,11 +28,9 @@ def take_in(session: Session, by: Identity, user_id: str, given: Import, setting
         HistoryTooShortError: a job was demanded (`personalize` true) and there is too little to learn from.
     """
     tenant = by.tenant
-    user = users.ensure_user(session, tenant, user_id, given.profile)
+    # The retrievers of all API processes know a changed history by the user's time.
+    users.ensure_user(session, tenant, user_id, given.profile)
     added = history.add_samples(session, tenant, user_id, given.samples, settings.max_history_samples)
-    if added.added:
-        # The retrievers of all API processes know a changed history by this time.
-        user.updated_at = now()
     skipped = _reason_to_skip(given, added, settings)
     job = None
     if skipped is None:

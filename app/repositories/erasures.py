@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import or_, update
+from sqlalchemy import bindparam, or_, update
 from sqlmodel import Session, col, select
 
 from adapters_store import layout
@@ -21,6 +21,12 @@ from app.repositories.paging import Page, page
 from app.tables import Job, Step
 
 _TRY_AGAIN_SECONDS = 5
+_UNFINISHED = select(Erasure.id).where(
+    Erasure.tenant_id == bindparam("tenant"),
+    Erasure.folder == bindparam("folder"),
+    col(Erasure.completed_at).is_(None),
+)
+"""A user's erasures that are not complete. Made once: every write for a user asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +88,8 @@ def refuse_if_erasing(session: Session, tenant: str, user_id: str) -> None:
     Raises:
         UserBeingErasedError: an erasure of theirs is not complete; what came after it could not be told from before.
     """
-    folder = layout.user_folder(tenant, user_id)
-    unfinished = select(Erasure.id).where(
-        Erasure.tenant_id == tenant, Erasure.folder == folder, col(Erasure.completed_at).is_(None)
-    )
-    if (erasure_id := session.exec(unfinished).first()) is not None:
+    given = {"tenant": tenant, "folder": layout.user_folder(tenant, user_id)}
+    if (erasure_id := session.exec(_UNFINISHED, params=given).first()) is not None:
         raise UserBeingErasedError(
             f"User '{user_id}' is being erased. Send this again once GET /v1/erasures/{erasure_id} says complete.",
             headers={"Retry-After": str(_TRY_AGAIN_SECONDS)},

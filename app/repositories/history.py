@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import delete, func, insert
+from sqlalchemy import bindparam, delete, func, insert
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -21,6 +21,11 @@ from engine.history import Sample
 
 _IDS_PER_QUERY = 5_000
 """SQLite takes at most 32,766 values in one statement."""
+
+_DIGESTS = select(SampleRow.digest).where(
+    SampleRow.tenant_id == bindparam("tenant"), SampleRow.user_id == bindparam("user_id")
+)
+"""Made once: every history that comes in asks."""
 
 T = TypeVar("T")
 
@@ -66,7 +71,7 @@ def add_samples(session: Session, tenant: str, user_id: str, samples: Sequence[S
             "Send fewer, or delete the history first. Nothing was added."
         )
     if rows:
-        session.exec(insert(SampleRow), params=rows)
+        session.connection().execute(insert(SampleRow), rows)
     return Added(added=len(rows), duplicates=len(samples) - len(rows), total=before + len(rows))
 
 
@@ -128,7 +133,7 @@ def ids_by_digest(session: Session, tenant: str, user_id: str) -> dict[str, int]
 
 def digests(session: Session, tenant: str, user_id: str) -> list[str]:
     """The digest of each sample, in no order."""
-    return list(session.exec(_of_user(select(SampleRow.digest), tenant, user_id)))
+    return list(session.exec(_DIGESTS, params={"tenant": tenant, "user_id": user_id}))
 
 
 def delete_history(session: Session, tenant: str, user_id: str) -> int:

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, exists, func, or_, text, update
+from sqlalchemy import ColumnElement, ScalarSelect, bindparam, exists, func, or_, text, update
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import Select
 
 from app.errors import InvalidTransitionError, JobNotFoundError
 from app.job_options import ResolvedOptions
@@ -99,17 +100,28 @@ def queued_job(session: Session, tenant: str, user_id: str) -> Waiting | None:
 
     Its row is held until the transaction ends, so no worker can begin it before.
     """
+    given = {"tenant": tenant, "user_id": user_id}
+    found = session.exec(_queued(), params=given, execution_options={"populate_existing": True}).one_or_none()
+    return None if found is None else Waiting(*found)
+
+
+@cache
+def _queued() -> Select[Job, str | None]:
+    """The query of `queued_job`, made once: every history that comes in asks it."""
     begun = exists().where(col(Step.job_id) == col(Job.id), col(Step.attempt) > 0)
-    statement = (
+    return (
         select(Job, waited_for())
-        .where(Job.tenant_id == tenant, Job.user_id == user_id, Job.status == JobStatus.queued, ~begun)
+        .where(
+            Job.tenant_id == bindparam("tenant"),
+            Job.user_id == bindparam("user_id"),
+            Job.status == JobStatus.queued,
+            ~begun,
+        )
         .order_by(col(Job.created_at).desc(), col(Job.id).desc())
         .limit(1)
         # A job held by someone else is being begun or ended just now.
         .with_for_update(key_share=True, skip_locked=True, of=Job)
     )
-    found = session.exec(statement, execution_options={"populate_existing": True}).one_or_none()
-    return None if found is None else Waiting(*found)
 
 
 def waits_for(session: Session, job: Job) -> str | None:

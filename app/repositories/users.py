@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, event
+from sqlalchemy import delete, event, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import SessionTransaction
 from sqlmodel import Session, col, select
@@ -19,7 +19,7 @@ _HELD = "users held"
 
 
 def ensure_user(session: Session, tenant: str, user_id: str, profile: str | None) -> User:
-    """The user, made where there is none; a profile that is not None replaces the one there.
+    """The user, made where there is none, as changed now; a profile that is not None replaces the one there.
 
     Holds the user's row until the transaction ends: others who want to write for this user wait.
 
@@ -28,14 +28,13 @@ def ensure_user(session: Session, tenant: str, user_id: str, profile: str | None
         UserBeingErasedError: one of that id is being erased.
     """
     check_text("The profile", profile or "")
-    user = _locked(session, tenant, user_id)
+    user = _changed(session, tenant, user_id)
     if user is None:
         _insert(session, tenant, user_id)
         user = lock_user(session, tenant, user_id)
     refuse_if_erasing(session, tenant, user_id)
     if profile is not None and profile != user.profile:
         user.profile = profile
-        user.updated_at = now()
         session.flush()
     return user
 
@@ -105,12 +104,30 @@ def _held_no_longer(session: Session, _: SessionTransaction) -> None:
 def _locked(session: Session, tenant: str, user_id: str) -> User | None:
     """Asks the database once a transaction: while the row is held, nobody else changes it."""
     session.flush()
-    key, held = (tenant, user_id), session.info.setdefault(_HELD, set())
-    if key in held:
+    key = (tenant, user_id)
+    if key in session.info.get(_HELD, ()):
         return session.get(User, key)
     user = session.get(User, key, populate_existing=True, with_for_update={"key_share": True})
+    return _noted(session, user)
+
+
+def _changed(session: Session, tenant: str, user_id: str) -> User | None:
+    """As `_locked`, and changed now, in one statement."""
+    session.flush()
+    user: User | None = session.execute(
+        update(User)
+        .where(col(User.tenant_id) == tenant, col(User.user_id) == user_id)
+        .values(updated_at=now())
+        .returning(User),
+        execution_options={"populate_existing": True, "synchronize_session": False},
+    ).scalar_one_or_none()
+    return _noted(session, user)
+
+
+def _noted(session: Session, user: User | None) -> User | None:
+    """Keep the user with the session, which by itself forgets what nobody else refers to, and would ask again."""
     if user is not None:
-        held.add(key)
+        session.info.setdefault(_HELD, {})[user.tenant_id, user.user_id] = user
     return user
 
 

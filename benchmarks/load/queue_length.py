@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from statistics import median
 
 import httpx
@@ -15,7 +16,7 @@ from benchmarks.bounds import Bounded, at_most
 from benchmarks.load.service import SAMPLES, Running, add_queued_jobs
 
 LENGTHS = (50, 1_000, 10_000)
-"""The first fills a page of a list and gives the worker enough to do, so that only the queue's length differs."""
+"""The first fills a page of a list, so that only the queue's length differs."""
 REPEATS = 30
 FLAT = 2.0
 """Most that ten thousand jobs may make of the time with fifty: what only grows with the logarithm stays below."""
@@ -23,19 +24,37 @@ _AT_ONCE = 100
 
 
 def queue_rows(service: Running) -> list[Bounded]:
-    """The rows: times with the longest queue over those with the shortest, and the former themselves."""
+    """The rows: times with the longest queue over those with the shortest, and the former themselves.
+
+    The worker stands still meanwhile: what it is at, which takes both cores or none, is not the queue's length.
+    """
+    with _standing_still(service):
+        return _rows(service)
+
+
+@contextmanager
+def _standing_still(service: Running) -> Iterator[None]:
+    processes = service.processes()["worker"]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.resume()
+
+
+def _rows(service: Running) -> list[Bounded]:
     took: dict[str, list[float]] = {}
     there = 0
     with httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {service.key}"}, timeout=60) as http:
         for length in LENGTHS:
-            # The worker comes no further than the first of them.
             add_queued_jobs(
                 service, [f"queued-{number}" for number in range(there, length)], SAMPLES if there == 0 else 0
             )
             with service.database.write() as session:
-                session.connection().execute(
-                    text("ANALYZE")
-                )  # this PostgreSQL, as tests start it, never does by itself
+                # This PostgreSQL, as tests start it, never does by itself.
+                session.connection().execute(text("ANALYZE"))
             there = length
             for what, act in _operations(service, http, length).items():
                 act(-1)
