@@ -28,7 +28,6 @@ def take_in(session: Session, by: Identity, user_id: str, given: Import, setting
         HistoryTooShortError: a job was demanded (`personalize` true) and there is too little to learn from.
     """
     tenant = by.tenant
-    # The retrievers of all API processes know a changed history by the user's time.
     users.ensure_user(session, tenant, user_id, given.profile)
     added = history.add_samples(session, tenant, user_id, given.samples, settings.max_history_samples)
     skipped = _reason_to_skip(given, added, settings)

@@ -23,7 +23,7 @@ from engine.memory import MemoryRetriever
 USERS_KEPT = 64
 """Retrievers in memory; one of 20,000 samples takes some tens of megabytes, and is built anew in a second."""
 
-_State = tuple[datetime, datetime, int]
+_State = tuple[datetime, history.Extent]
 
 
 class MemoryCache:
@@ -36,12 +36,11 @@ class MemoryCache:
     def retriever(self, session: Session, user: User) -> MemoryRetriever:
         """The user's retriever over what they have now.
 
-        Whoever changes a history sets the user's `updated_at` in the same transaction; together with the number of
-        samples it tells one state of a history from another, in every API process.
+        Ids are never given twice: how many samples there are and which is the newest tell one state of a history from
+        another, in every API process.
         """
         key = (user.tenant_id, user.user_id)
-        count = history.count_samples(session, *key)
-        state = (user.created_at, user.updated_at, count)
+        state = (user.created_at, history.extent(session, *key))
         with self._lock:
             found = self._kept.get(key)
             if found is not None and found[0] == state:

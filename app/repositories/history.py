@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import bindparam, delete, func, insert
 from sqlmodel import Session, col, select
@@ -26,6 +26,10 @@ _DIGESTS = select(SampleRow.digest).where(
     SampleRow.tenant_id == bindparam("tenant"), SampleRow.user_id == bindparam("user_id")
 )
 """Made once: every history that comes in asks."""
+_EXTENT = select(func.count(col(SampleRow.id)), func.max(col(SampleRow.id))).where(
+    SampleRow.tenant_id == bindparam("tenant"), SampleRow.user_id == bindparam("user_id")
+)
+"""Made once: every answer with a memory prompt asks."""
 
 T = TypeVar("T")
 
@@ -37,6 +41,13 @@ class Added:
     added: int
     duplicates: int
     total: int
+
+
+class Extent(NamedTuple):
+    """How many samples a history has, and the id of the one that was added last (0: none)."""
+
+    samples: int
+    newest: int
 
 
 def sample_digest(query: str, response: str) -> str:
@@ -101,6 +112,12 @@ def page_samples(session: Session, tenant: str, user_id: str, cursor: str | None
         cursor=cursor,
         limit=limit,
     )
+
+
+def extent(session: Session, tenant: str, user_id: str) -> Extent:
+    """How far the history goes. Samples are added and deleted, never changed: another history has another extent."""
+    count, newest = session.exec(_EXTENT, params={"tenant": tenant, "user_id": user_id}).one()
+    return Extent(count, newest or 0)
 
 
 def count_samples(session: Session, tenant: str, user_id: str) -> int:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import SessionTransaction
 from sqlmodel import Session, col, select
 
 from app.errors import UserNotFoundError
+from app.repositories.clock import at_writing
 from app.repositories.erasures import refuse_if_erasing
 from app.repositories.paging import Page, page
 from app.repositories.text import check_text
@@ -26,12 +27,16 @@ def ensure_user(session: Session, tenant: str, user_id: str, profile: str | None
     Raises:
         InvalidEncodingError: the profile cannot be kept as text.
         UserBeingErasedError: one of that id is being erased.
+        UserNotFoundError: they were deleted in the moment between being made and being held.
     """
     check_text("The profile", profile or "")
     user = _changed(session, tenant, user_id)
     if user is None:
         _insert(session, tenant, user_id)
-        user = lock_user(session, tenant, user_id)
+        # Where somebody else made them at the same time, it is a change all the same.
+        user = _changed(session, tenant, user_id)
+    if user is None:
+        raise _unknown(user_id)
     refuse_if_erasing(session, tenant, user_id)
     if profile is not None and profile != user.profile:
         user.profile = profile
@@ -117,7 +122,7 @@ def _changed(session: Session, tenant: str, user_id: str) -> User | None:
     user: User | None = session.execute(
         update(User)
         .where(col(User.tenant_id) == tenant, col(User.user_id) == user_id)
-        .values(updated_at=now())
+        .values(updated_at=at_writing(session))
         .returning(User),
         execution_options={"populate_existing": True, "synchronize_session": False},
     ).scalar_one_or_none()

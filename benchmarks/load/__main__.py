@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from benchmarks import bounds
-from benchmarks.bounds import Bounded, at_most
+from benchmarks.bounds import Bounded, at_least, at_most
 from benchmarks.load.queue_length import queue_rows
 from benchmarks.load.service import Running, populate, running
 from benchmarks.load.watching import Held, Point, Watch, floor_per_minute, look, slope
@@ -45,13 +45,19 @@ FEWEST_MINUTES = 4
 """Of the memory that counts, for a slope to mean anything. QUICK=1 has fewer, and no row about it."""
 LEFT = {"file descriptors": 8, "threads": 8}
 """What a process may hold more at rest than before: pools that had not been filled yet."""
+LONGEST_MINUTES = {True: 8.0, False: 30.0}
+"""By whether it is the quick run."""
+REFUSED_PERCENT = 1.0
+"""Of all requests, that may be told to come back later: more would be no service."""
 QUICK_FILLING = 200
 """Users asked for beforehand with QUICK=1, which says nothing of memory."""
 MODEL_ROUTES = ("answer", "answer, streamed")
 CROWD = Path(__file__).with_name("crowd.py")
 
 
-def main() -> None:
+def main() -> int:
+    """The exit status: 0 where every bound held. What measured a part only is not written."""
+    began = time.monotonic()
     parts = os.environ.get("PARTS", "crowd queue").split()
     rows: list[Bounded] = []
     if "crowd" in parts:
@@ -60,11 +66,13 @@ def main() -> None:
     if "queue" in parts:
         with running() as service:
             rows += queue_rows(service)
+    rows.append(at_most("all of this took", (time.monotonic() - began) / 60, "minutes", LONGEST_MINUTES[quick()]))
     for row in rows:
         print(f"{'held' if row.held else 'BROKEN':8}{row.what}: {row.value:.4g} {row.unit} (bound {row.bound:.4g})")
-    path = bounds.write("load", "python -m benchmarks.load", rows)
-    print(f"written: {path.name}")
+    if not {"PARTS", "USERS", "SECONDS"} & set(os.environ):
+        print(f"written: {bounds.write('load', 'python -m benchmarks.load', rows).name}")
     print(bounds.in_one_line("load", rows))
+    return 0 if all(row.held for row in rows) else 1
 
 
 def crowd_rows(service: Running) -> list[Bounded]:
@@ -79,7 +87,8 @@ def crowd_rows(service: Running) -> list[Bounded]:
         found = _crowd(service, people, SECONDS, USERS)
     time.sleep(REST_SECONDS)
     after = look(service)
-    return [*_answered(found), *_flat(watch.memory), *_left(before, after)]
+    starts = at_most("starts of the engine", service.engine_starts(), "starts", 1)
+    return [*_answered(found), *_flat(watch.memory), *_left(before, after), starts]
 
 
 def _fill_caches(service: Running, user_ids: list[str]) -> None:
@@ -145,8 +154,12 @@ def _answered(found: dict[str, Any]) -> list[Bounded]:
     for text in wrong[:10]:
         print(f"  {text}")
     plain = {name: own for name, own in times.items() if name not in MODEL_ROUTES}
+    told_to_wait = sum(refused.values())
     return [
+        # Each acts twice a minute, and what comes while they arrive is not counted.
+        at_least(f"{USERS:,} users: requests answered", asked, "requests", USERS * SECONDS / 60),
         at_most(f"{USERS:,} users: errors other than 429 and 503", len(wrong), "requests", 0),
+        at_most(f"{USERS:,} users: 429 and 503", 100 * told_to_wait / (asked + told_to_wait), "%", REFUSED_PERCENT),
         *(
             at_most(f"{USERS:,} users: {name}, p99", percentile(own, 0.99), "ms", P99_MS)
             for name, own in sorted(plain.items())
@@ -161,9 +174,11 @@ def _flat(memory: dict[str, list[Point]]) -> list[Bounded]:
         floor = floor_per_minute(settled)
         print(f"  {name}: most {max(mib for _, mib in points):.0f} MiB; kept, minute by minute:", end=" ")
         print(", ".join(f"{mib:.0f}" for _, mib in floor))
-        if len(floor) < FEWEST_MINUTES:
+        if quick():
             print(f"  {name}: too short a time to say whether memory grows")
             continue
+        if len(floor) < FEWEST_MINUTES:
+            raise RuntimeError(f"{name}: its memory was looked at for {len(floor)} whole minutes only")
         rows.append(at_most(f"{name}: memory that is kept grows by", slope(floor), "MiB/min", MIB_A_MINUTE))
     return rows
 
@@ -178,4 +193,4 @@ def _left(before: Held, after: Held) -> list[Bounded]:
     return [*rows, at_most("at rest: database connections more than before", more, "connections", 5)]
 
 
-main()
+sys.exit(main())

@@ -126,7 +126,11 @@ class User(FastHttpUser):
     def _ask(self, stream: bool) -> None:
         body = {"query": "What should I do this morning?", "max_new_tokens": TOKENS, "stream": stream}
         name = "answer, streamed" if stream else "answer"
-        self.client.post(f"/v1/users/{self.user}/responses", json=body, headers=HEADERS, name=name)
+        path = f"/v1/users/{self.user}/responses"
+        with self.client.post(path, json=body, headers=HEADERS, name=name, catch_response=True) as answer:
+            # What goes wrong once the first token is out is told in the stream, whose status was 200.
+            if answer.status_code == 200 and "event: done" not in answer.text and stream:
+                answer.failure(f"a stream without its end: {answer.text[-100:]}")
 
     def _get(self, path: str, name: str) -> None:
         self.client.get(path, headers=HEADERS, name=name)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from statistics import median
 
 import httpx
+import psutil
 from sqlalchemy import text
 
 from app.repositories import steps
@@ -18,6 +19,8 @@ from benchmarks.load.service import SAMPLES, Running, add_queued_jobs
 LENGTHS = (50, 1_000, 10_000)
 """The first fills a page of a list, so that only the queue's length differs."""
 REPEATS = 30
+WARM_UPS = 10
+"""Of each, not counted: the first after others wait for pages and statements that nobody had asked for."""
 FLAT = 2.0
 """Most that ten thousand jobs may make of the time with fifty: what only grows with the logarithm stays below."""
 _AT_ONCE = 100
@@ -36,12 +39,14 @@ def queue_rows(service: Running) -> list[Bounded]:
 def _standing_still(service: Running) -> Iterator[None]:
     processes = service.processes()["worker"]
     for process in processes:
-        process.suspend()
+        with suppress(psutil.NoSuchProcess):
+            process.suspend()
     try:
         yield
     finally:
         for process in processes:
-            process.resume()
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 def _rows(service: Running) -> list[Bounded]:
@@ -57,7 +62,8 @@ def _rows(service: Running) -> list[Bounded]:
                 session.connection().execute(text("ANALYZE"))
             there = length
             for what, act in _operations(service, http, length).items():
-                act(-1)
+                for number in range(1, WARM_UPS + 1):
+                    act(-number)
                 took.setdefault(what, []).append(median(_timed(act, number) for number in range(REPEATS)))
                 print(f"{length} jobs queued: {what} {took[what][-1]:.1f} ms", flush=True)
     rows = []

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import psutil
 import psycopg
 
@@ -49,10 +50,17 @@ class Running:
         names = {"app.main:create_app": "API", "workers.celery_app": "worker"}
         found: dict[str, list[psutil.Process]] = {name: [] for name in names.values()}
         for child in psutil.Process().children():
-            for part, name in names.items():
-                if part in child.cmdline():
-                    found[name] = [child, *child.children(recursive=True)]
+            with suppress(psutil.NoSuchProcess):  # of those who ask, some end just now
+                for part, name in names.items():
+                    if part in child.cmdline():
+                        found[name] = [child, *child.children(recursive=True)]
         return found
+
+    def engine_starts(self) -> int:
+        """How often the process that answers was started."""
+        figures = httpx.get(f"{self.url}/metrics", timeout=60, trust_env=False).text
+        (line,) = [line for line in figures.splitlines() if line.startswith("milp_engine_starts_total")]
+        return int(float(line.split()[-1]))
 
     def connections(self) -> int:
         """Connections to the database that are not this process's."""

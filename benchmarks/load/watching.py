@@ -77,16 +77,13 @@ class Watch:
                 found = self.service.processes()
             looks += 1
             at = time.monotonic() - self._began
-            for name, processes in found.items():
-                self.memory.setdefault(name, []).append((at, _mib(processes)))
-
-
-def _mib(processes: Sequence[psutil.Process]) -> float:
-    total = 0.0
-    for process in processes:
-        with suppress(psutil.NoSuchProcess):
-            total += process.memory_info().rss / 2**20
-    return total
+            try:
+                for name, processes in found.items():
+                    held = sum(process.memory_info().rss for process in processes) / 2**20
+                    self.memory.setdefault(name, []).append((at, held))
+            except psutil.NoSuchProcess:
+                # Less than all would count as the least. Who is there now is asked at the next look.
+                looks = 0
 
 
 def floor_per_minute(points: Sequence[Point]) -> list[Point]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -76,3 +80,51 @@ def test_a_version_published_or_switched_through_one_process_is_the_others_next_
     second.http.post("/v1/users/ann/versions/deactivate").raise_for_status()
     assert [(answer(service)["mode"], answer(service)["version_id"]) for service in two] == [("memory", None)] * 2
     assert [answer(service, mode="personalized")["code"] for service in two] == ["no_active_version"] * 2
+
+
+def test_a_user_erased_through_one_process_while_another_answers_for_them_is_forgotten_by_both(
+    two: tuple[Service, Service], tiny: Base
+) -> None:
+    first, second = two
+    first.http.post("/v1/users/ann/history", json={"samples": pairs(3), "personalize": False}).raise_for_status()
+    publish(first, tiny, "ann", seed=1)
+    assert [answer(service)["mode"] for service in two] == ["personalized", "personalized"]
+
+    statuses, asked, over = Counter[int](), threading.Barrier(3), threading.Event()
+
+    def ask_on(http: httpx.Client) -> None:
+        asked.wait()
+        while not over.is_set():
+            statuses[http.post("/v1/users/ann/responses", json={"query": "how are you?"}).status_code] += 1
+
+    with (
+        httpx.Client(base_url=second.url, timeout=120, trust_env=False, headers=AUTH) as one,
+        httpx.Client(base_url=second.url, timeout=120, trust_env=False, headers=AUTH) as other,
+        ThreadPoolExecutor(2) as threads,
+    ):
+        asking = [threads.submit(ask_on, http) for http in (one, other)]
+        asked.wait()
+        while sum(statuses.values()) < 2:
+            time.sleep(0.01)
+        erased = first.http.delete("/v1/users/ann").json()
+        over.set()
+        for ended in asking:
+            ended.result()
+    # Answered before, or refused after: nothing was cut short.
+    assert set(statuses) <= {200, 404}
+    assert statuses[200] >= 2
+
+    deadline = time.monotonic() + 60
+    while (seen := second.http.get(f"/v1/erasures/{erased['id']}").json())["state"] != "complete":
+        assert time.monotonic() < deadline, seen
+        time.sleep(0.1)
+    assert [holder["state"] for holder in seen["holders"]] == ["forgot", "forgot"]
+    assert [answer(service)["code"] for service in two] == ["user_not_found"] * 2
+    assert [resident(service) for service in two] == [0, 0]
+
+
+def resident(service: Service) -> int:
+    """Stacks that the process's bank holds."""
+    figures = service.http.get("/metrics").text
+    (line,) = [line for line in figures.splitlines() if line.startswith("milp_bank_stacks")]
+    return int(float(line.split()[-1]))

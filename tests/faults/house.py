@@ -24,7 +24,7 @@ from app.database import Database
 from app.job_states import FINAL, StepState
 from app.settings import Settings
 from app.tables import Job, Step
-from tests.faults.invariants import Found, look_over, processes_of
+from tests.faults.invariants import Found, look_meanwhile, look_over, processes_of
 from tests.support.keys import AUTH
 from tests.support.servers import PostgresServer, RedisServer
 from tests.workers.helpers import samples
@@ -125,6 +125,8 @@ class House:
             self.faults[name] += 1
             time.sleep(self.moments.uniform(0.0, 0.5))
             self.mend()
+        found = look_meanwhile(self.database, self.store, self.acknowledged)
+        assert found == Found(), f"after a round of {name}: {found}"
         print(f"{name}: a round of {time.monotonic() - began:.1f} s", flush=True)
 
     def kill_api(self) -> None:
@@ -133,6 +135,8 @@ class House:
     def kill_worker(self) -> None:
         """The process that works, as the system does when memory runs out. What it started has to end with it."""
         worker = self.moments.choice(self.workers)
+        # One that was killed a moment ago is started anew first.
+        self.wait_until(lambda: bool(self._below(worker)))
         below = self._below(worker)
         for process in below:
             with suppress(psutil.Error):

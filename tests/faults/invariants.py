@@ -18,6 +18,7 @@ from adapters_store.layout import RECORD_FILE
 from adapters_store.store import AdapterStore
 from app.database import Database
 from app.job_states import FINAL, StepKind, StepState, TrialState
+from app.repositories import tallies
 from app.tables import Event, Job, SampleRow, Step, Trial, User, Version
 from tests.faults.figures import Figures
 
@@ -47,6 +48,15 @@ class Found:
         figures.none_of(self.orphans, f"{after}: processes left behind", "processes")
 
 
+def look_meanwhile(database: Database, store: AdapterStore, acknowledged: Mapping[str, Collection[str]]) -> Found:
+    """What must hold at any moment, work going on: no sample is lost, no version is seen that is not whole."""
+    found = Found()
+    with database.read() as session:
+        named = _look_at_samples_and_versions(session, acknowledged, found)
+    found.half_versions += not_whole(store, named)
+    return found
+
+
 def look_over(
     database: Database, store: AdapterStore, data_dir: Path, acknowledged: Mapping[str, Collection[str]]
 ) -> Found:
@@ -58,15 +68,10 @@ def look_over(
     """
     found = Found()
     with database.read() as session:
-        for user_id, queries in acknowledged.items():
-            kept = set(session.exec(select(SampleRow.query).where(SampleRow.user_id == user_id)))
-            found.lost_samples += sorted(set(queries) - kept)
+        named = _look_at_samples_and_versions(session, acknowledged, found)
         for job in session.exec(select(Job)):
             _look_at_job(session, job, found)
-        named = set(session.exec(select(Version.path)))
-        pointed = session.exec(select(User.active_version_id).where(col(User.active_version_id).is_not(None)))
-        known = set(session.exec(select(Version.id)))
-        found.half_versions += sorted(str(version) for version in set(pointed) - known)
+        _look_at_tallies(session, found)
     found.half_versions += not_whole(store, named)
     found.nameless_folders += sorted(_stored(data_dir / "store") - named)
     found.orphans += sorted(f"{p.pid} {' '.join(p.cmdline())}" for p in processes_of(data_dir))
@@ -94,6 +99,30 @@ def processes_of(data_dir: Path) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return mine
+
+
+def _look_at_samples_and_versions(
+    session: Session, acknowledged: Mapping[str, Collection[str]], found: Found
+) -> set[str]:
+    """The paths of all versions that a row names."""
+    for user_id, queries in acknowledged.items():
+        kept = set(session.exec(select(SampleRow.query).where(SampleRow.user_id == user_id)))
+        found.lost_samples += sorted(set(queries) - kept)
+    pointed = session.exec(select(User.active_version_id).where(col(User.active_version_id).is_not(None)))
+    known = set(session.exec(select(Version.id)))
+    found.half_versions += sorted(str(version) for version in set(pointed) - known)
+    return set(session.exec(select(Version.path)))
+
+
+def _look_at_tallies(session: Session, found: Found) -> None:
+    """What /metrics tells of trials, against the trials there are."""
+    told = {label: total.count for label, total in tallies.of_all_tenants(session)[tallies.Counted.trial].items()}
+    ended = Counter(trial.state.value for trial in session.exec(select(Trial)))
+    found.miscounted_trials += [
+        f"{ended[state]} {state} trials, of which {count} were tallied"
+        for state, count in told.items()
+        if ended[state] != count
+    ]
 
 
 def _look_at_job(session: Session, job: Job, found: Found) -> None:

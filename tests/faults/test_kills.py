@@ -82,8 +82,13 @@ def test_apis_workers_and_dispatchers_killed_at_random_lose_nothing(house: House
         ("a dispatcher killed", house.kill_dispatcher),
         ("a whole worker killed", house.kill_machine),
     ]
-    for _ in range(rounds):
-        house.hurt(*house.moments.choice(kills))
+    # Each as often as every other, and what is left over to any.
+    order = kills * (rounds // len(kills)) + house.moments.choices(kills, k=rounds % len(kills))
+    house.moments.shuffle(order)
+    for kill in order:
+        house.hurt(*kill)
+    for name, _ in kills:
+        figures.hold(at_least(f"kill -9: {name}", house.faults[name], "times", rounds // len(kills)))
     look_at_all(house, figures, rounds, "kill -9")
 
 

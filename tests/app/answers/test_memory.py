@@ -48,6 +48,9 @@ def test_a_retriever_is_kept_until_the_history_changes(database: Database, setti
         user = users.get_user(session, TENANT, "u")
         first = cache.retriever(session, user)
         assert cache.retriever(session, user) is first
+    add(database, settings, samples(10))
+    with database.read() as session:
+        assert cache.retriever(session, users.get_user(session, TENANT, "u")) is first, "nothing new was sent"
     add(database, settings, samples(10, first=10))
     assert len(nearest(database, cache, "question")) == 14
 

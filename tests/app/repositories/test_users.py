@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sqlmodel import SQLModel, func, select
+from sqlmodel import Session, SQLModel, func, select
 
 from app.database import Database
 from app.errors import InvalidEncodingError, UserNotFoundError
@@ -51,6 +51,23 @@ def test_one_user_made_by_many_at_once_is_one(database: Database) -> None:
     run_at_once(*[work] * 4)
     with database.read() as session:
         assert len(users.page_users(session, "t", None, 10).items) == 1
+
+
+def test_one_who_is_made_by_somebody_else_just_then_is_changed_all_the_same(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, insert = Database(postgres_url), users._insert
+
+    def after_somebody_else(session: Session, tenant: str, user_id: str) -> None:
+        with database.write() as other:
+            insert(other, tenant, user_id)
+        insert(session, tenant, user_id)
+
+    monkeypatch.setattr(users, "_insert", after_somebody_else)
+    with database.write() as session:
+        user = users.ensure_user(session, "t", "u", None)
+        assert user.updated_at > user.created_at
+    database.dispose()
 
 
 def test_erasing_a_user_leaves_no_row_of_theirs_and_all_of_others(database: Database) -> None:
