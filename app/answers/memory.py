@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from datetime import datetime
 from threading import Lock
 
 from sqlmodel import Session
@@ -23,14 +22,12 @@ from engine.memory import MemoryRetriever
 USERS_KEPT = 64
 """Retrievers in memory; one of 20,000 samples takes some tens of megabytes, and is built anew in a second."""
 
-_State = tuple[datetime, history.Extent]
-
 
 class MemoryCache:
     """Retrievers of the users who asked last. Threads may share it."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, str], tuple[_State, MemoryRetriever]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], tuple[history.Extent, MemoryRetriever]] = OrderedDict()
         self._lock = Lock()
 
     def retriever(self, session: Session, user: User) -> MemoryRetriever:
@@ -40,7 +37,7 @@ class MemoryCache:
         another, in every API process.
         """
         key = (user.tenant_id, user.user_id)
-        state = (user.created_at, history.extent(session, *key))
+        state = history.extent(session, *key)
         with self._lock:
             found = self._kept.get(key)
             if found is not None and found[0] == state:

@@ -22,14 +22,10 @@ from engine.history import Sample
 _IDS_PER_QUERY = 5_000
 """SQLite takes at most 32,766 values in one statement."""
 
-_DIGESTS = select(SampleRow.digest).where(
-    SampleRow.tenant_id == bindparam("tenant"), SampleRow.user_id == bindparam("user_id")
-)
-"""Made once: every history that comes in asks."""
-_EXTENT = select(func.count(col(SampleRow.id)), func.max(col(SampleRow.id))).where(
-    SampleRow.tenant_id == bindparam("tenant"), SampleRow.user_id == bindparam("user_id")
-)
-"""Made once: every answer with a memory prompt asks."""
+_GIVEN = (SampleRow.tenant_id == bindparam("tenant"), SampleRow.user_id == bindparam("user_id"))
+# Made once: every history that comes in asks the first, every answer with a memory prompt the second.
+_DIGESTS = select(SampleRow.digest).where(*_GIVEN)
+_EXTENT = select(func.count(col(SampleRow.id)), func.max(col(SampleRow.id))).where(*_GIVEN)
 
 T = TypeVar("T")
 

@@ -17,7 +17,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.tracing import start_tracing
 from engine.base import Base
-from tests.support.api import Service, pairs, publish
+from tests.support.api import Service, figure, pairs, publish
 from tests.support.keys import AUTH, make_key
 from tests.support.spans import Spans, parent_of
 
@@ -44,9 +44,7 @@ def test_an_answer_is_traced_through_its_phases_and_timed(
     assert all(before.end_time == after.start_time for before, after in pairwise(in_order))
     assert "xyzzymark" not in everything_in(spans)
     for phase in ("load", "decode"):
-        figure = f'milp_answer_seconds_count{{phase="{phase}"}}'
-        counts = [line for line in answering.http.get("/metrics").text.splitlines() if line.startswith(figure)]
-        assert float(counts[0].split()[-1]) >= 1
+        assert float(figure(answering, f'milp_answer_seconds_count{{phase="{phase}"}}')) >= 1
 
 
 def test_no_key_and_no_query_string_is_traced_and_what_machines_ask_is_not_at_all(

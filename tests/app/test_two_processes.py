@@ -17,7 +17,7 @@ from adapters_store.store import AdapterStore
 from app.database import Database
 from app.settings import Settings
 from engine.base import Base, load_base
-from tests.support.api import Service, pairs, publish, wait_until_ready
+from tests.support.api import Service, figure, pairs, publish, wait_until_ready
 from tests.support.families import save_tiny_model
 from tests.support.keys import AUTH
 from tests.workers.processes import api_process
@@ -120,11 +120,4 @@ def test_a_user_erased_through_one_process_while_another_answers_for_them_is_for
         time.sleep(0.1)
     assert [holder["state"] for holder in seen["holders"]] == ["forgot", "forgot"]
     assert [answer(service)["code"] for service in two] == ["user_not_found"] * 2
-    assert [resident(service) for service in two] == [0, 0]
-
-
-def resident(service: Service) -> int:
-    """Stacks that the process's bank holds."""
-    figures = service.http.get("/metrics").text
-    (line,) = [line for line in figures.splitlines() if line.startswith("milp_bank_stacks")]
-    return int(float(line.split()[-1]))
+    assert [float(figure(service, "milp_bank_stacks")) for service in two] == [0, 0]

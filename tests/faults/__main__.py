@@ -24,11 +24,12 @@ def main() -> int:
     figures, began = Figures(), time.monotonic()
     options = ["-m", "faults", "-p", "no:randomly", "--timeout", "1500", *sys.argv[1:]]
     status = pytest.main([str(Path(__file__).parent), *options], plugins=[figures])
-    minutes = (time.monotonic() - began) / 60
-    rows = [*figures.rows, at_most("all of this took", minutes, "minutes", LONGEST_MINUTES[figures.quick])]
-    if not sys.argv[1:]:
-        write("faults", "make test-faults", rows)
-    print(in_one_line("faults", rows))
+    if figures.rows:
+        minutes = (time.monotonic() - began) / 60
+        rows = [*figures.rows, at_most("all of this took", minutes, "minutes", LONGEST_MINUTES[figures.quick])]
+        if not sys.argv[1:]:
+            write("faults", "make test-faults", rows)
+        print(in_one_line("faults", rows))
     return int(status)
 
 

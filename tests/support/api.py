@@ -72,6 +72,12 @@ def wait_until_ready(client: httpx.Client) -> None:
         time.sleep(0.2)
 
 
+def figure(service: Service, name: str) -> str:
+    """What /metrics says of this name and labels; empty where it says nothing."""
+    found = [line for line in service.http.get("/metrics").text.splitlines() if line.startswith(name + " ")]
+    return found[0].rsplit(" ", 1)[1] if found else ""
+
+
 def pairs(count: int, *, first: int = 0) -> list[dict[str, Any]]:
     """Distinct samples as they are sent, a minute apart."""
     return [

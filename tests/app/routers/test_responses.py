@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from app.repositories import users, versions
 from engine.base import Base
-from tests.support.api import Service, events_of, pairs, publish, weights_file
+from tests.support.api import Service, events_of, figure, pairs, publish, weights_file
 
 
 def learn(service: Service, user_id: str, count: int = 10, **more: Any) -> None:
@@ -195,11 +195,6 @@ def test_stacks_that_make_room_for_others_are_counted(answering: Service, small_
     assert full > before
     ask(answering, "evict0", mode="personalized")
     assert float(figure(answering, "milp_bank_evictions_total")) == full + 1
-
-
-def figure(service: Service, name: str) -> str:
-    found = [line for line in service.http.get("/metrics").text.splitlines() if line.startswith(name + " ")]
-    return found[0].rsplit(" ", 1)[1] if found else ""
 
 
 @pytest.mark.parametrize(
