@@ -67,6 +67,7 @@ class JobOptions(BaseModel):
             warmup_fraction=settings.warmup_fraction,
             max_gradient_norm=settings.max_gradient_norm,
             max_sequence_tokens=settings.max_sequence_tokens,
+            averaged=settings.averaged,
             max_total_rank=settings.max_total_rank,
             max_new_tokens=settings.max_new_tokens,
             memory_pairs=settings.memory_pairs,
@@ -96,6 +97,8 @@ class ResolvedOptions(BaseModel):
     warmup_fraction: float
     max_gradient_norm: float
     max_sequence_tokens: int
+    averaged: int = 1
+    """Jobs from before winners were averaged publish a single training."""
     max_total_rank: int
     max_new_tokens: int
     memory_pairs: int

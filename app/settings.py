@@ -68,10 +68,13 @@ class Settings(BaseSettings):
     )
     weight_decay: float = Field(1e-4, ge=0, description="AdamW decoupled weight decay")
     warmup_fraction: float = Field(0.1, ge=0, le=1, description="share of the steps with rising learning rate")
-    batch_size: int = Field(8, ge=1, description="samples per optimiser step")
+    batch_size: int = Field(4, ge=1, description="samples per optimiser step")
     epochs: int = Field(4, ge=1, description="most passes over the train part; a search chooses how many of them")
     max_gradient_norm: float = Field(1.0, gt=0, description="gradient clipping, per candidate")
     max_sequence_tokens: int = Field(512, ge=32, description="prompt and response together, tokens; longer is cut")
+    averaged: int = Field(
+        4, ge=1, le=64, description="seeds from which a winner is trained before it is published; their average is"
+    )
     max_total_rank: int = Field(0, ge=0, description="largest n*r searched; 0: min(512, hidden size / 2)")
 
     # Search

@@ -13,6 +13,7 @@ METHODS = {
     "dictionary_memory": "Dictionary memory",
     "malp": "MaLP",
     "default_lora": "One default LoRA",
+    "default_averaged": "Default LoRA, averaged",
     "random": "Random search",
     "milp": "MiLP",
     "milp_memory": "MiLP + memory prompt",

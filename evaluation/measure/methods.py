@@ -26,6 +26,7 @@ from evaluation.measure.people import Person
 from evaluation.measure.searches import Search, Searches
 from evaluation.rows import Row
 from workers.search.seeds import derive_seed
+from workers.steps.averaged import averaged, members_of
 from workers.steps.evaluate import training_settings
 
 DEFAULT_NUMBER = 1
@@ -79,6 +80,7 @@ class Methods:
             "dictionary_memory": lambda _cell, person: self._remembering(person, DictionaryMemory),
             "malp": lambda _cell, person: self._remembering(person, ShortAndLongTermMemory),
             "default_lora": lambda cell, person: self._default(cell, person.known, person.profile),
+            "default_averaged": lambda cell, person: self._default(cell, person.known, person.profile, self._averaged),
             "random": self._searched,
             "milp": self._searched,
             "milp_memory": self._with_memory,
@@ -116,24 +118,31 @@ class Methods:
         kept = sum(len(text.encode()) for s in person.known for text in (s.query, s.response))
         return Answering(prompt=prompt, seconds=time.perf_counter() - began, kept=kept)
 
-    def _default(self, cell: Cell, samples: Sequence[Sample], profile: str) -> Answering:
+    @property
+    def _averaged(self) -> int:
+        """Trainings whose average a search publishes."""
+        return self.settings.averaged
+
+    def _default(self, cell: Cell, samples: Sequence[Sample], profile: str, count: int = 1) -> Answering:
         """The default LoRA, trained on these samples as the service would train it without a search."""
         seed = derive_seed(cell.seed, "trial", DEFAULT_NUMBER)
         candidate = Candidate("default", Configuration.default_lora(self.base.n_layers), seed)
-        return self._trained(cell, candidate, self._course(cell, samples, profile))
+        return self._trained(cell, candidate, self._course(cell, samples, profile), count)
 
     def _course(self, cell: Cell, samples: Sequence[Sample], profile: str) -> Course:
         options = options_of(self._grid, cell).resolve(self.settings)
         return Course(samples, training_settings(options), profile, cell.seed)
 
-    def _trained(self, cell: Cell, candidate: Candidate, course: Course) -> Answering:
+    def _trained(self, cell: Cell, candidate: Candidate, course: Course, count: int) -> Answering:
+        """A candidate trained from `count` seeds, as their average."""
         began = time.perf_counter()
-        (trained,) = train_candidates(self.base, [candidate], course)
-        if trained.stack is None:
-            raise UnmeasurableError(f"{cell.method} of {cell.user}: {trained.error}")
+        trained = train_candidates(self.base, members_of(candidate, count), course)
+        stack = averaged(trained)
+        if stack is None:
+            raise UnmeasurableError(f"{cell.method} of {cell.user}: {trained[0].error}")
         passes = course.passes or course.settings.epochs
         learned = Answering(seconds=time.perf_counter() - began, prompt=course.prompt, passes=passes)
-        return _with_stack(learned, trained.stack)
+        return _with_stack(learned, stack)
 
     def _searched(self, cell: Cell, person: Person) -> Answering:
         like = _name(replace(cell, method="milp")) if cell.method == "random" else None
@@ -151,7 +160,7 @@ class Methods:
             return Answering(prompt=memory)
         # The profile is in the prompt.
         course = replace(self._course(cell, person.known, ""), passes=passes, prompt=memory)
-        return self._trained(cell, candidate, course)
+        return self._trained(cell, candidate, course, self._averaged)
 
     def _of_another(self, cell: Cell, person: Person) -> Answering:
         """The stack that MiLP found for the next user of the set; the last one's next is the first."""
@@ -163,7 +172,7 @@ class Methods:
         if candidate is None:
             return Answering()
         course = replace(self._course(cell, other.known, other.profile), passes=passes)
-        return replace(self._trained(cell, candidate, course), seconds=0.0)
+        return replace(self._trained(cell, candidate, course, self._averaged), seconds=0.0)
 
     def _chosen(self, cell: Cell, user: str) -> tuple[Candidate | None, int | None]:
         """What MiLP chose for a user with this seed, to be trained again, and its passes; None: the base won."""

@@ -1,4 +1,5 @@
-"""The publish step: choose the winner, ask the gate, train it anew, measure on the test part, keep it as a version.
+"""The publish step: choose the winner, ask the gate, train it anew from several seeds, measure their average on the test
+part, keep it as a version.
 
 The only step that looks at the test part, and only to report on it: what it scores there decides nothing.
 """
@@ -27,6 +28,7 @@ from workers.context import Context
 from workers.failures import StepFailedError
 from workers.leftovers import announce
 from workers.search.gate import GateDecision, decide
+from workers.steps.averaged import averaged, members_of
 from workers.steps.evaluate import course_of
 from workers.steps.history import JobHistory, load_history
 from workers.steps.measure import Measure
@@ -91,16 +93,15 @@ def publish(context: Context, job: Job, step: Step, should_stop: Callable[[], bo
     with watch.during("train"):
         stacks = _train_anew(context, history, options, finalists, passes, should_stop)
     with watch.during("generate"):
-        test = _test_scores(measure, finalists, stacks, history)
+        test = _test_scores(measure, stacks, history)
     split = history.split
     samples = {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)}
     stop_reason = str((job.split or {}).get("stop_reason", ""))
     report = build_report(finalists, passes, decision, options.gate_confidence, activated, stop_reason, test, samples)
-    stack = stacks.get(finalists.winner.number)
-    if decision is None or stack is None:
+    if decision is None or stacks.winner is None:
         return Publication(report, None, "base_won", watch.seconds)
     with watch.during("publish"):
-        version = _keep(context, job, step, history, options, finalists.winner, stack, report)
+        version = _keep(context, job, step, history, options, finalists.winner, stacks.winner, report)
     return Publication(report, version, "passed" if decision.passed else "refused", watch.seconds)
 
 
@@ -112,6 +113,14 @@ def _ask_gate(
     return decide(winner, base, memory.rouge_l, options.gate_confidence)
 
 
+@dataclass(frozen=True)
+class _Anew:
+    """What was trained anew, each None where there is none of it."""
+
+    winner: Stack | None
+    default: Stack | None
+
+
 def _train_anew(
     context: Context,
     history: JobHistory,
@@ -119,27 +128,31 @@ def _train_anew(
     finalists: Finalists,
     passes: int | None,
     should_stop: Callable[[], bool],
-) -> dict[int, Stack]:
-    """The stacks of the winner and the default LoRA by their trials' numbers, trained on train and validation part.
+) -> _Anew:
+    """The winner's and the default LoRA's stacks, trained on train and validation part.
 
-    The search needed the validation part to choose; what it chose is then taught the latest samples too. The same
-    seeds and passes as in their trials.
+    The search needed the validation part to choose; what it chose is then taught the latest samples too, with the same
+    passes, and the winner from several seeds, whose average is published. The default LoRA, which the report compares
+    with, is the ordinary one: a single training.
 
     Raises:
-        StepFailedError: `training_diverged`, the winner did this time.
+        StepFailedError: `training_diverged`, the winner did this time, from every seed.
         DoesNotFitError: memory did not suffice for the winner this time.
         TrainingStoppedError: `should_stop` said so.
     """
-    chosen = {trial.number: trial for trial in (finalists.winner, finalists.default) if trial is not None}
+    default = [_candidate(finalists.default)] if finalists.default is not None else []
+    members = [] if finalists.base_won else members_of(_candidate(finalists.winner), options.averaged)
     trained = train_candidates(
         context.base,
-        [Candidate(str(number), configuration_of(trial), trial.seed) for number, trial in chosen.items()],
+        list(dict.fromkeys([*members, *default])),
         replace(course_of(history, options, history.learned), passes=passes),
         should_stop=should_stop,
     )
-    stacks = {int(one.key): one.stack for one in trained if one.stack is not None and one.stack.parameters}
-    if not finalists.base_won and finalists.winner.number not in stacks:
-        if not all(one.fits for one in trained if one.key == str(finalists.winner.number)):
+    by_key = {one.key: one for one in trained}
+    of_winner = [by_key[member.key] for member in members]
+    stacks = _Anew(averaged(of_winner), next((by_key[candidate.key].stack for candidate in default), None))
+    if members and stacks.winner is None:
+        if not all(one.fits for one in of_winner):
             raise DoesNotFitError("memory does not suffice for the winner.")
         raise StepFailedError(
             "training_diverged",
@@ -148,26 +161,27 @@ def _train_anew(
     return stacks
 
 
-def _test_scores(
-    measure: Measure, finalists: Finalists, stacks: Mapping[int, Stack], history: JobHistory
-) -> dict[str, dict[str, Any]]:
+def _candidate(trial: Trial) -> Candidate:
+    return Candidate(str(trial.number), configuration_of(trial), trial.seed)
+
+
+def _test_scores(measure: Measure, stacks: _Anew, history: JobHistory) -> dict[str, dict[str, Any]]:
     """Scores of every method on the test part, each knowing all that happened before it.
 
-    A trial that is two of them, such as a default that won, runs once. The memory prompt and the default LoRA are left
-    out where their loss is not finite.
+    The base answers as "personalized" where it won. The memory prompt and the default LoRA are left out where their
+    loss is not finite.
 
     Raises:
         StepFailedError: that of the base or of the winner is not finite.
     """
     test = history.split.test
-    default = finalists.default if finalists.default and finalists.default.number in stacks else None
-    compared = [finalists.base, finalists.winner, *([default] if default else [])]
-    numbers = list(dict.fromkeys(trial.number for trial in compared))
-    of_number = dict(zip(numbers, measure.stacks([stacks.get(n) for n in numbers], test), strict=True))
-    methods = {"base": of_number[finalists.base.number], "memory": measure.memory(test, history.learned)}
-    if default:
-        methods["default_lora"] = of_number[default.number]
-    methods["personalized"] = of_number[finalists.winner.number]
+    trained = {"default_lora": stacks.default, "personalized": stacks.winner}
+    asked = {"base": None, **{name: stack for name, stack in trained.items() if stack is not None}}
+    scores = dict(zip(asked, measure.stacks(list(asked.values()), test), strict=True))
+    methods = {"base": scores["base"], "memory": measure.memory(test, history.learned)}
+    if "default_lora" in scores:
+        methods["default_lora"] = scores["default_lora"]
+    methods["personalized"] = scores.get("personalized", scores["base"])
     finite = {name: scores for name, scores in methods.items() if all(map(math.isfinite, scores.loss))}
     if "base" not in finite:
         raise base_failed("test")

@@ -14,6 +14,7 @@ from app.job_options import ResolvedOptions
 from app.job_states import JobStatus, StepKind
 from app.repositories import history, steps, users, versions
 from app.tables import Job, now
+from engine.averaging import average_stacks
 from engine.base import Base
 from engine.configuration import Configuration
 from engine.evaluation import Evaluation
@@ -36,6 +37,7 @@ from tests.workers.helpers import (
     versions_now,
 )
 from workers.context import Context
+from workers.search.seeds import derive_seed
 from workers.search.winner import Winner
 from workers.steps.evaluate import training_settings
 from workers.steps.measure import Measure
@@ -169,7 +171,7 @@ def test_the_published_stack_learned_train_and_validation_text_and_no_test_text(
 
 
 @pytest.mark.parametrize("passes", [1, 2])
-def test_the_published_stack_is_the_winners_trained_anew_for_as_many_passes_as_were_chosen(
+def test_the_published_stack_is_the_average_of_the_winner_trained_anew_for_as_many_passes_as_were_chosen(
     context: Context, monkeypatch: pytest.MonkeyPatch, passes: int
 ) -> None:
     default_wins(monkeypatch)
@@ -181,10 +183,11 @@ def test_the_published_stack_is_the_winners_trained_anew_for_as_many_passes_as_w
     candidate = Candidate("1", Configuration.default_lora(context.base.n_layers), winner.seed)
     settings = training_settings(ResolvedOptions(**job.options))
     course = Course(samples()[:16], settings, profile="Keeps a garden.", order_seed=7, passes=passes)
-    (expected,) = train_candidates(context.base, [candidate], course)
+    members = [candidate, *(replace(candidate, seed=derive_seed(winner.seed, "member", k)) for k in (1, 2, 3))]
+    stacks = [one.stack for one in train_candidates(context.base, members, course) if one.stack is not None]
+    assert len(stacks) == 4
     (version,) = versions_now(context.database)
-    assert expected.stack is not None
-    assert same(context.store.load(version.path, context.base), expected.stack)
+    assert same(context.store.load(version.path, context.base), average_stacks(stacks))
 
 
 def test_a_version_that_a_killed_worker_stored_and_did_not_record_is_published_once(context: Context) -> None:
@@ -211,21 +214,21 @@ def test_a_version_that_a_killed_worker_stored_and_did_not_record_is_published_o
     assert_only_versions_are_stored(context.settings, context.database)
 
 
-def diverging(number: str) -> Callable[..., list[TrainedCandidate]]:
-    """Training in which the trial of this number diverges."""
+def diverging(*keys: str) -> Callable[..., list[TrainedCandidate]]:
+    """Training in which the candidates with these keys diverge."""
 
     def train(*positional: Any, **named: Any) -> list[TrainedCandidate]:
         trained = train_candidates(*positional, **named)
-        return [replace(one, stack=None, error="training diverged") if one.key == number else one for one in trained]
+        return [replace(one, stack=None, error="training diverged") if one.key in keys else one for one in trained]
 
     return train
 
 
-def test_a_winner_that_diverges_when_it_is_trained_anew_fails_the_job_with_a_reason(
+def test_a_winner_that_diverges_from_every_seed_when_it_is_trained_anew_fails_the_job_with_a_reason(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     default_wins(monkeypatch)
-    monkeypatch.setattr("workers.steps.publish.train_candidates", diverging("1"))
+    monkeypatch.setattr("workers.steps.publish.train_candidates", diverging("1", "1.1", "1.2", "1.3"))
     job = published(context, activate="always")
     assert job.status is JobStatus.failed
     assert job.error is not None
@@ -234,6 +237,33 @@ def test_a_winner_that_diverges_when_it_is_trained_anew_fails_the_job_with_a_rea
     assert "lower learning_rate" in job.error["detail"]
     assert events_now(context.database, job, "error") == [job.error]
     assert (active(context), versions_now(context.database), stored(context.settings)) == (None, [], [])
+
+
+def test_a_winner_that_diverges_from_some_seeds_is_published_as_the_average_of_the_others(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default_wins(monkeypatch)
+    whole = published_stack(context, samples(), "whole")
+    monkeypatch.setattr("workers.steps.publish.train_candidates", diverging("1", "1.2"))
+    of_two = published_stack(context, samples(), "two")
+    assert of_two.configuration == whole.configuration
+    assert not same(of_two, whole)
+
+
+def test_a_job_from_before_winners_were_averaged_publishes_a_single_training(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default_wins(monkeypatch)
+    add_person(context.database)
+    job = add_job(context.database, context.settings)
+    with context.database.write() as session:
+        row = session.get_one(Job, job.id)
+        row.options = {name: value for name, value in row.options.items() if name != "averaged"}
+        session.add(row)
+    run_all(context)
+    report = job_now(context.database, job).report
+    assert report is not None
+    assert report["test"]["default_lora"] == report["test"]["personalized"]
 
 
 def test_a_default_lora_that_diverges_when_it_is_trained_anew_is_left_out_of_the_report(
@@ -265,7 +295,9 @@ def test_a_memory_prompt_without_a_finite_loss_is_left_out_of_the_report(
     assert set(job.report["test"]) == {"base", "default_lora", "personalized"}
 
 
-def test_a_default_lora_that_won_is_trained_anew_once(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_default_lora_that_won_is_not_trained_once_more_to_compare_with(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trained: list[list[str]] = []
 
     def train_and_note(base: Base, candidates: Sequence[Candidate], *more: Any, **named: Any) -> list[TrainedCandidate]:
@@ -275,6 +307,7 @@ def test_a_default_lora_that_won_is_trained_anew_once(context: Context, monkeypa
     default_wins(monkeypatch)
     monkeypatch.setattr("workers.steps.publish.train_candidates", train_and_note)
     job = published(context)
-    assert trained == [["1"]]
+    assert trained == [["1", "1.1", "1.2", "1.3"]]
+    # What the report compares with is the ordinary default LoRA, one training.
     assert job.report is not None
-    assert job.report["test"]["default_lora"] == job.report["test"]["personalized"]
+    assert job.report["test"]["default_lora"]["loss"] != job.report["test"]["personalized"]["loss"]
