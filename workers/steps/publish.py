@@ -1,5 +1,4 @@
-"""The publish step: choose the winner, ask the gate, train it anew from several seeds, measure their average on the test
-part, keep it as a version.
+"""The publish step: choose the winner, ask the gate, train it anew, measure it on the test part, keep it as a version.
 
 The only step that looks at the test part, and only to report on it: what it scores there decides nothing.
 """
