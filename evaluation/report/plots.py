@@ -26,6 +26,7 @@ _STYLES = {
     "dictionary_memory": (_SKY, "v"),
     "malp": (_GREEN, "^"),
     "default_lora": (_ORANGE, "D"),
+    "default_averaged": (_ORANGE, "d"),
     "random": (_RED, "P"),
     "milp": (_BLUE, "o"),
 }

@@ -137,7 +137,7 @@ def _better_than_milp(group: Group) -> list[str]:
 
 def _rivals(group: Group) -> list[str]:
     said = []
-    for method in ("default_lora", "random"):
+    for method in ("default_lora", "default_averaged", "random"):
         found = compared(group, "milp", method, ROUGE_L)
         if found:
             said.append(

@@ -67,6 +67,9 @@ def test_every_method_is_measured_once_and_says_what_it_cost(tmp_path: Path) -> 
     default = found["ada", "default_lora"]
     assert (default.layers, default.n, default.r) == ("111", 1, 16)
     assert default.bytes in (2 * default.parameters, 4 * default.parameters)
+    averaged = found["ada", "default_averaged"]
+    assert (averaged.layers, averaged.n, averaged.r, averaged.bytes) == (default.layers, 1, 16, default.bytes)
+    assert averaged.loss != default.loss
     assert found["ada", "milp"].trials == 3
     assert found["ada", "milp"].activated is not None
     assert {(record.user, record.method) for record in read(folder, SearchRecord)} == {

@@ -21,7 +21,8 @@ def test_it_begins_with_what_was_measured_and_what_was_not() -> None:
     words = said(made, rows("base", [1.0], test=20))
     assert "Measured on 3 users with 2 seeds, 20 test samples a user: Base and MiLP." in words
     assert (
-        "Not measured: Dictionary memory, MaLP, One default LoRA, Random search, MiLP + memory prompt, Another" in words
+        "Not measured: Dictionary memory, MaLP, One default LoRA, Default LoRA, averaged, Random search, MiLP + memory"
+        in words
     )
 
 
@@ -78,11 +79,12 @@ def test_whoever_is_better_than_milp_in_the_mean_is_named() -> None:
 
 def test_the_rivals_the_controls_and_the_service_are_compared_where_measured() -> None:
     words = said(
-        *(rows(method, [1.0, 2.0]) for method in ("base", "default_lora", "random", "other_user")),
+        *(rows(method, [1.0, 2.0]) for method in ("base", "default_lora", "default_averaged", "random", "other_user")),
         rows("milp", [4.0, 5.0]),
         rows("served", [2.0, 3.0]),
     )
     assert "MiLP's ROUGE-L less that of one default LoRA: +3.00 (+3.00 to +3.00)." in words
+    assert "MiLP's ROUGE-L less that of default LoRA, averaged: +3.00" in words
     assert "MiLP's ROUGE-L less that of random search: +3.00" in words
     assert "less that of the control, another user's stack: +3.00" in words
     assert "As served, ROUGE-L less that of base: +1.00 (+1.00 to +1.00)." in words
