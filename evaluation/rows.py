@@ -81,7 +81,7 @@ class Row:
 @dataclass(frozen=True)
 class SearchRecord:
     """One search: its trials by number, each with origin, state, layers, n, r, parameters, loss, rouge_l and their
-    standard errors on validation; and the number of the one that won."""
+    standard errors on validation, these four after every pass it made too; and the number of the one that won."""
 
     set: str
     base: str

@@ -20,12 +20,14 @@ from app.repositories import history, jobs, trials, users, versions
 from app.settings import Settings
 from app.tables import Job, Trial
 from engine.base import Base
+from engine.metrics import mean_and_se
 from engine.stack import Stack
 from evaluation.measure.designs import share_design
 from evaluation.measure.people import Person
 from workers.context import Context
 from workers.in_process import run_job
 from workers.proposer import Proposer
+from workers.steps.trials import passes_of
 
 TENANT = "evaluation"
 
@@ -175,4 +177,13 @@ def _told(trial: Trial) -> dict[str, Any]:
         "origin": trial.origin.value,
         "state": trial.state.value,
         **{name: getattr(trial, name) for name in names},
+        "passes": _after_each_pass(trial) if trial.state in (TrialState.succeeded, TrialState.stopped) else [],
     }
+
+
+def _after_each_pass(trial: Trial) -> list[dict[str, float]]:
+    told = []
+    for after in passes_of(trial):
+        loss, rouge_l = mean_and_se(after["loss"]), mean_and_se(after["rouge_l"])
+        told.append({"loss": loss[0], "loss_se": loss[1], "rouge_l": rouge_l[0], "rouge_l_se": rouge_l[1]})
+    return told

@@ -56,9 +56,11 @@ class StoppingRule:
     Args:
         complete: trials of the job, the base left out.
         base: the base's own scores.
+        confidence: probability with which a trial has to be unable to win to be stopped.
     """
 
-    def __init__(self, complete: Sequence[Complete], base: Observation | None) -> None:
+    def __init__(self, complete: Sequence[Complete], base: Observation | None, confidence: float = CONFIDENCE) -> None:
+        self._confidence = confidence
         self._complete = [trial for trial in complete if trial.observation.parameters > 0]
         self._base = base
 
@@ -79,7 +81,7 @@ class StoppingRule:
         usual_se = sum(trial.observation.rouge_l_se for trial in self._complete) / len(self._complete)
         better = _above(best, forecast.rouge_l - usual_se, forecast.rouge_l_se)
         allowed = 1.0 - _above(self._base.loss, forecast.loss, forecast.loss_se)
-        return better * allowed > 1.0 - CONFIDENCE
+        return better * allowed > 1.0 - self._confidence
 
     def forecast(self, losses: Sequence[float], parameters: int) -> Forecast:
         """What such a trial would score when complete. Raises: ValueError without enough complete trials."""
