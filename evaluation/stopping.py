@@ -43,8 +43,10 @@ class Replayed:
 
 def replay(trials: Sequence[Mapping[str, Any]], confidence: float) -> Replayed | None:
     """A search's design with the rule in it; None where too few trials made every pass."""
-    base = next((_observation(t, t["passes"][-1]) for t in trials if t["origin"] == _BASE and t["passes"]), None)
-    trained = [t for t in trials if t["origin"] in ("default", "initial") and t["state"] == "succeeded"]
+    # Records from before the scores of every pass were kept say nothing here.
+    told = [trial for trial in trials if trial.get("passes")]
+    base = next((_observation(trial, trial["passes"][-1]) for trial in told if trial["origin"] == _BASE), None)
+    trained = [t for t in told if t["origin"] in ("default", "initial") and t["state"] == "succeeded"]
     longest = max((len(t["passes"]) for t in trained), default=0)
     whole = [_complete(t) for t in trained if len(t["passes"]) == longest]
     if base is None or len(whole) <= FEWEST_COMPLETE:

@@ -48,6 +48,11 @@ def test_trials_that_a_search_stopped_or_that_failed_are_not_gone_through() -> N
     assert replay([*KNOWN, trial(9, [3.0, 2.0, 1.0], 20.0)], 0.95) is None
 
 
+def test_a_record_from_before_the_scores_of_every_pass_were_kept_is_not_gone_through() -> None:
+    old = [{name: value for name, value in one.items() if name != "passes"} for one in (BASE, *KNOWN)]
+    assert replay(old, 0.95) is None
+
+
 def test_the_table_counts_a_design_once_that_two_searches_share() -> None:
     trials = [BASE, *KNOWN, trial(9, [8.0, 7.5, 7.0], 1.0)]
     records = [SearchRecord("s", "b", "u", method, 0, trials, winner=1) for method in ("milp", "random")]
