@@ -32,7 +32,8 @@ from workers.search.stopping import stop_reason
 def task(base: Base) -> Task:
     whole = Task.of(base, history()).shorter(20)
     split = replace(whole.history.split, validation=whole.history.split.validation[:3])
-    return replace(whole, history=replace(whole.history, split=split), max_new_tokens=5)
+    settings = replace(whole.settings, batch_size=8)
+    return replace(whole, history=replace(whole.history, split=split), settings=settings, max_new_tokens=5)
 
 
 @pytest.fixture
