@@ -63,7 +63,7 @@ def replay(trials: Sequence[Mapping[str, Any]], confidence: float) -> Replayed |
 
 def table(records: Sequence[SearchRecord], confidences: Sequence[float] = CONFIDENCES) -> Table:
     """A row for each confidence, over all searches with a whole design; the same design is counted once."""
-    once = {(record.set, record.user, record.seed, record.variant): record for record in records}
+    once = {(one.set, one.base, one.user, one.seed, one.variant): one for one in records}
     rows = []
     for confidence in confidences:
         found = [one for record in once.values() if (one := replay(record.trials, confidence)) is not None]

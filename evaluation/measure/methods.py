@@ -80,7 +80,9 @@ class Methods:
             "dictionary_memory": lambda _cell, person: self._remembering(person, DictionaryMemory),
             "malp": lambda _cell, person: self._remembering(person, ShortAndLongTermMemory),
             "default_lora": lambda cell, person: self._default(cell, person.known, person.profile),
-            "default_averaged": lambda cell, person: self._default(cell, person.known, person.profile, self._averaged),
+            "default_averaged": lambda cell, person: self._default(
+                cell, person.known, person.profile, self.settings.averaged
+            ),
             "random": self._searched,
             "milp": self._searched,
             "milp_memory": self._with_memory,
@@ -117,11 +119,6 @@ class Methods:
         prompt = memory(person.known, person.profile, self._searches.settings.memory_pairs)
         kept = sum(len(text.encode()) for s in person.known for text in (s.query, s.response))
         return Answering(prompt=prompt, seconds=time.perf_counter() - began, kept=kept)
-
-    @property
-    def _averaged(self) -> int:
-        """Trainings whose average a search publishes."""
-        return self.settings.averaged
 
     def _default(self, cell: Cell, samples: Sequence[Sample], profile: str, count: int = 1) -> Answering:
         """The default LoRA, trained on these samples as the service would train it without a search."""
@@ -160,7 +157,7 @@ class Methods:
             return Answering(prompt=memory)
         # The profile is in the prompt.
         course = replace(self._course(cell, person.known, ""), passes=passes, prompt=memory)
-        return self._trained(cell, candidate, course, self._averaged)
+        return self._trained(cell, candidate, course, self.settings.averaged)
 
     def _of_another(self, cell: Cell, person: Person) -> Answering:
         """The stack that MiLP found for the next user of the set; the last one's next is the first."""
@@ -172,7 +169,7 @@ class Methods:
         if candidate is None:
             return Answering()
         course = replace(self._course(cell, other.known, other.profile), passes=passes)
-        return replace(self._trained(cell, candidate, course, self._averaged), seconds=0.0)
+        return replace(self._trained(cell, candidate, course, self.settings.averaged), seconds=0.0)
 
     def _chosen(self, cell: Cell, user: str) -> tuple[Candidate | None, int | None]:
         """What MiLP chose for a user with this seed, to be trained again, and its passes; None: the base won."""

@@ -20,14 +20,13 @@ from app.repositories import history, jobs, trials, users, versions
 from app.settings import Settings
 from app.tables import Job, Trial
 from engine.base import Base
-from engine.metrics import mean_and_se
 from engine.stack import Stack
 from evaluation.measure.designs import share_design
 from evaluation.measure.people import Person
 from workers.context import Context
 from workers.in_process import run_job
 from workers.proposer import Proposer
-from workers.steps.trials import passes_of
+from workers.steps.trials import observation_of, passes_of
 
 TENANT = "evaluation"
 
@@ -182,8 +181,5 @@ def _told(trial: Trial) -> dict[str, Any]:
 
 
 def _after_each_pass(trial: Trial) -> list[dict[str, float]]:
-    told = []
-    for after in passes_of(trial):
-        loss, rouge_l = mean_and_se(after["loss"]), mean_and_se(after["rouge_l"])
-        told.append({"loss": loss[0], "loss_se": loss[1], "rouge_l": rouge_l[0], "rouge_l_se": rouge_l[1]})
-    return told
+    seen = [observation_of(trial, passes) for passes in range(1, 1 + len(passes_of(trial)))]
+    return [{name: getattr(one, name) for name in ("loss", "loss_se", "rouge_l", "rouge_l_se")} for one in seen]

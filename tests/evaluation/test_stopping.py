@@ -58,4 +58,6 @@ def test_the_table_counts_a_design_once_that_two_searches_share() -> None:
     records = [SearchRecord("s", "b", "u", method, 0, trials, winner=1) for method in ("milp", "random")]
     told = table(records, [0.95]).markdown()
     assert "| 0.95 | 2 of 3 (67%) | 1 of 1 | 0.00 |" in told
+    on_another_base = SearchRecord("s", "c", "u", "milp", 0, trials, winner=1)
+    assert "| 0.95 | 4 of 6 (67%) | 2 of 2 | 0.00 |" in table([*records, on_another_base], [0.95]).markdown()
     assert "No search has a design" in table([]).markdown()

@@ -25,10 +25,8 @@ def test_a_member_that_diverged_is_left_out_of_the_average(base: Base) -> None:
     first, second, third = (one.stack for one in trained)
     assert first is not None
     assert third is not None
-    of_two, expected = (
-        averaged([trained[0], replace(trained[1], stack=None), trained[2]]),
-        average_stacks([first, third]),
-    )
+    of_two = averaged([trained[0], replace(trained[1], stack=None), trained[2]])
+    expected = average_stacks([first, third])
     assert of_two is not None
     assert all((of_two.a[name] == expected.a[name]).all() for name in expected.a)
     of_all = averaged(trained)
