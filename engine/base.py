@@ -38,6 +38,7 @@ class Base:
         projections: feed-forward projections, in layer order.
         format: how messages become ids.
         end_ids: tokens that end an answer.
+        threads: of a CPU that its forwards may use, all together.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, *, name: str, digest: str) -> None:
@@ -46,6 +47,7 @@ class Base:
         self.model = model.eval().requires_grad_(False)
         self.name = name
         self.digest = digest
+        self.threads = torch.get_num_threads()
         self.model_type: str = config.model_type
         self.n_layers: int = config.num_hidden_layers
         self.hidden_size: int = config.hidden_size

@@ -2,7 +2,8 @@
 
 An accelerator wants all candidates in one batch: it is bound by launches. A CPU is bound by arithmetic, where a batch
 of many candidates gains nothing; one thread per core, each with a candidate of its own, beats all cores sharing one
-(`python -m benchmarks.search`), and holds fewer activations. Must not know what the work is.
+(`python -m benchmarks.search`), and holds fewer activations. All that a process spreads at a time shares its cores.
+Must not know what the work is.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import NoReturn, TypeAlias, TypeVar
 import torch
 
 from engine.base import Base
+from engine.cores import CORES, Share
 from engine.errors import DoesNotFitError
 from engine.out_of_memory import is_out_of_memory
 
@@ -42,34 +44,31 @@ def spread(
     """Results of `work` for every item, in the items' order.
 
     `work` takes a group of items and a `should_stop`, and gives one result per item. On a CPU it is called item by
-    item, in as many lanes as torch has threads, one thread each; elsewhere with all items. If one call fails, the
-    others are told to stop, and that failure is raised.
+    item, in as many lanes as the base has threads, one thread each, which calls from several threads share: what was
+    begun first goes first. Elsewhere it is called with all items. If one call fails, the others are told to stop, and
+    that failure is raised.
 
-    Work that runs out of memory is done again with half as many items at a time, down to one.
+    Work that runs out of memory is done again with half as many items at a time, down to one with nothing beside it.
 
     Args:
         too_large: the result of an item that does not fit even alone.
 
     Raises:
         DoesNotFitError: there is such an item, and no `too_large`.
+        TrainingStoppedError: `should_stop` said so while cores were waited for.
     """
     if base.device.type != "cpu" or not items:
         return _in_groups(items, work, should_stop, too_large)
-    threads = torch.get_num_threads()
     done: dict[int, Result] = {}
-    left, lanes = list(range(len(items))), threads
-    try:
+    left, lanes = list(range(len(items))), base.threads
+    with CORES.shared(base.threads) as cores:
         while left:
-            lanes = min(lanes, len(left))
-            short = _in_lanes(items, left, lanes, work, should_stop, done)
+            short = _in_lanes(items, left, lanes, cores, work, should_stop, done)
             return_freed_memory()
             if lanes == 1:
                 done |= {i: too_large(items[i]) for i in short}
                 break
             left, lanes = short, lanes // 2
-    finally:
-        torch.set_num_threads(threads)
-        return_freed_memory()
     return [done[i] for i in range(len(items))]
 
 
@@ -100,6 +99,7 @@ def _in_lanes(
     items: Sequence[Item],
     chosen: Sequence[int],
     lanes: int,
+    cores: Share,
     work: Work[Item, Result],
     should_stop: Callable[[], bool],
     done: dict[int, Result],
@@ -108,10 +108,14 @@ def _in_lanes(
     failures: list[BaseException] = []
     short: set[int] = set()
 
-    def lane(i: int) -> None:
+    def stops() -> bool:
+        return bool(failures) or should_stop()
+
+    def lane(place: int) -> None:
+        i = chosen[place]
         try:
-            if not failures:
-                (done[i],) = work([items[i]], lambda: bool(failures) or should_stop())
+            with cores.taken(place, cores.all // lanes, stops):
+                (done[i],) = work([items[i]], stops)
         except BaseException as error:
             if is_out_of_memory(error):
                 short.add(i)
@@ -120,8 +124,8 @@ def _in_lanes(
 
     # One thread even for a single item: how sums are split among threads changes their last digits, and what
     # becomes of a candidate must not depend on how many others there are.
-    with ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for _ in pool.map(lane, chosen):
+    with ThreadPoolExecutor(len(chosen), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for _ in pool.map(lane, range(len(chosen))):
             pass
     if failures:
         raise failures[0]

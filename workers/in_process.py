@@ -1,4 +1,4 @@
-"""A whole job in this process: its steps one after another, with plans beside training, as a worker runs them.
+"""A whole job in this process: its steps, with plans and training beside, as a worker runs them.
 
 For those who measure a job: they need neither broker nor dispatcher, but the very steps. Must not know what for.
 """
@@ -12,9 +12,8 @@ from app.job_states import FINAL, JobStatus, StepKind
 from app.repositories import jobs, steps
 from app.repositories.clock import database_now
 from app.tables import Job
+from workers.beside import work
 from workers.context import Context
-from workers.plans_beside import PlansBeside
-from workers.runner import run_step
 
 _LOOK_SECONDS = 0.01
 
@@ -40,6 +39,5 @@ def run_job(
             continue
         # Training first: what is to be planned is planned beside it.
         first = min(due, key=lambda step: step.kind != StepKind.evaluate)
-        with PlansBeside(context, lambda: False):
-            run_step(context, first.id or 0)
+        work(context, first.id or 0)
         on_step()

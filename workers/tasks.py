@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from workers.context import Context
 
 log = structlog.get_logger(__name__)
+_RUNG = 2
+"""Rings for a step, a second apart, that no idle worker heard: then a busy one may take it beside what it does."""
 _context: Context | None = None
 _proposer = Proposer()
 
@@ -26,13 +28,10 @@ def step(step_id: int) -> None:
     """Run the step if it can be claimed. Never fails: the database says what became of it."""
     if leaving.is_leaving():
         return
-    from workers.plans_beside import PlansBeside
-    from workers.runner import run_step
+    from workers.beside import work
 
     try:
-        context = _the_context()
-        with PlansBeside(context, leaving.is_leaving, _proposer.interrupt):
-            run_step(context, step_id, leaving.is_leaving)
+        work(_the_context(), step_id, leaving.is_leaving, _proposer.interrupt, rung=_RUNG)
     except DatabaseAwayError as error:
         log.warning("step_not_run", step=step_id, reason=error.detail)
 

@@ -79,6 +79,18 @@ def plan_to_make(session: Session, moment: datetime) -> Step | None:
     return waits if waits.kind == StepKind.plan else None
 
 
+def training_to_make(session: Session, moment: datetime, rung: int) -> Step | None:
+    """The evaluate step that has waited longest and may be claimed now.
+
+    Args:
+        rung: how often the broker was rung for it, at least, without a worker's taking it.
+    """
+    waits = or_(col(Step.sends) > 0, col(Step.send_after) <= moment), col(Step.sends) >= rung
+    query = _startable().where(_READY_AND_BEGUN, col(Step.kind) == StepKind.evaluate, *waits)
+    # By age, not by when it is rung for next: jobs that began earlier end earlier.
+    return session.exec(query.order_by(None).order_by(col(Step.id)).limit(1)).first()
+
+
 def mark_sent(session: Session, step: Step, moment: datetime) -> None:
     """Note that the broker was rung for `step`; it is due again after a pause that doubles from one second."""
     pause = timedelta(seconds=min(LONGEST_PAUSE_SECONDS, 2.0 ** min(step.sends, 6)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from threading import Event, get_ident
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 
 from engine.base import Base
 from engine.configuration import Configuration
+from engine.cores import CORES
+from engine.errors import TrainingStoppedError
 from engine.evaluation import evaluate_stacks
 from engine.history import Sample
 from engine.lanes import spread
@@ -19,10 +22,10 @@ from tests.engine.test_training import CANDIDATE, COMPANY, HISTORY, SETTINGS, as
 
 
 @pytest.fixture
-def two_threads(tiny_base: Callable[[str], Base], small_base: Base) -> Iterator[None]:
-    tiny_base("llama")  # loading a base sets the threads, so it comes first
+def two_threads(tiny_base: Callable[[str], Base], small_base: Base, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for base in (tiny_base("llama"), small_base):
+        monkeypatch.setattr(base, "threads", 2)
     before = torch.get_num_threads()
-    torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
 
@@ -104,3 +107,59 @@ def test_an_accelerator_gets_all_items_in_one_group() -> None:
 
     assert spread(OnAccelerator(), [1, 2, 3], work, lambda: False) == [1, 2, 3]  # type: ignore[arg-type]
     assert groups == [3]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_work_of_two_threads_shares_the_cores_and_what_began_first_goes_first(tiny_base: Callable[[str], Base]) -> None:
+    base, order, running, most = tiny_base("llama"), list[str](), list[str](), list[int]()
+    began, go_on = Event(), Event()
+
+    def work(group: Sequence[str], _stop: Callable[[], bool]) -> list[str]:
+        order.append(group[0])
+        running.append(group[0])
+        most.append(len(running))
+        if len(order) == 2:
+            began.set()
+        assert go_on.wait(30)
+        running.remove(group[0])
+        return list(group)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(spread, base, ["a1", "a2", "a3"], work, lambda: False)
+        assert began.wait(30)
+        assert not CORES.are_idle
+        second = pool.submit(spread, base, ["b1", "b2"], work, lambda: False)
+        while CORES.waiting < 3:
+            Event().wait(0.01)
+        go_on.set()
+        assert (first.result(30), second.result(30)) == (["a1", "a2", "a3"], ["b1", "b2"])
+    assert sorted(order[:2]) == ["a1", "a2"]
+    assert order[2] == "a3"
+    assert max(most) <= 2
+    assert not CORES.are_idle
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_cores_are_idle_where_less_is_left_to_do_than_there_are(tiny_base: Callable[[str], Base]) -> None:
+    def work(group: Sequence[int], _stop: Callable[[], bool]) -> list[bool]:
+        return [CORES.are_idle for _ in group]
+
+    assert spread(tiny_base("llama"), [0], work, lambda: False) == [True]
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_work_that_waits_for_a_core_can_be_stopped(tiny_base: Callable[[str], Base]) -> None:
+    base, go_on = tiny_base("llama"), Event()
+
+    def work(group: Sequence[int], _stop: Callable[[], bool]) -> list[int]:
+        assert go_on.wait(30)
+        return list(group)
+
+    with ThreadPoolExecutor(1) as pool:
+        busy = pool.submit(spread, base, [0, 1], work, lambda: False)
+        while CORES.busy < 2:
+            Event().wait(0.01)
+        with pytest.raises(TrainingStoppedError):
+            spread(base, [2], work, lambda: True)
+        go_on.set()
+        assert busy.result(30) == [0, 1]

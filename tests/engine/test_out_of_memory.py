@@ -57,8 +57,11 @@ def test_a_group_that_does_not_fit_is_halved_until_it_does() -> None:
     assert sizes == [5, 2, 3, 1, 2]
 
 
-def test_lanes_that_run_out_of_memory_run_again_with_fewer_beside_them(tiny_base: Callable[[str], Base]) -> None:
+def test_lanes_that_run_out_of_memory_run_again_with_fewer_beside_them(
+    tiny_base: Callable[[str], Base], monkeypatch: pytest.MonkeyPatch
+) -> None:
     base, asked, threads = tiny_base("llama"), Counter[int](), torch.get_num_threads()
+    monkeypatch.setattr(base, "threads", 2)
 
     def work(group: Sequence[int], _stop: Callable[[], bool]) -> list[int]:
         asked.update(group)
@@ -66,7 +69,6 @@ def test_lanes_that_run_out_of_memory_run_again_with_fewer_beside_them(tiny_base
             raise MemoryError
         return [10 * group[0]]
 
-    torch.set_num_threads(2)
     try:
         assert spread(base, [0, 1, 2, 3], work, lambda: False, lambda item: -item) == [0, 10, 20, -3]
         assert asked[0] == asked[2] == 1
