@@ -62,6 +62,7 @@ class JobOptions(BaseModel):
             with_memory=self.with_memory,
             learning_rate=self.learning_rate or settings.learning_rate,
             epochs=self.epochs or settings.epochs,
+            trial_epochs=settings.trial_epochs,
             batch_size=self.batch_size or settings.batch_size,
             weight_decay=settings.weight_decay,
             warmup_fraction=settings.warmup_fraction,
@@ -97,6 +98,8 @@ class ResolvedOptions(BaseModel):
     warmup_fraction: float
     max_gradient_norm: float
     max_sequence_tokens: int
+    trial_epochs: int | None = None
+    """None: jobs from before trials made fewer passes than what is published."""
     averaged: int = 1
     """Jobs from before winners were averaged publish a single training."""
     max_total_rank: int
@@ -106,3 +109,8 @@ class ResolvedOptions(BaseModel):
     parallel_steps: int = 1
     gate_confidence: float
     activate: Literal["gate", "always", "never"]
+
+    @property
+    def trial_passes(self) -> int:
+        """Passes over the train part that each trial makes."""
+        return min(self.trial_epochs or self.epochs, self.epochs)

@@ -40,8 +40,8 @@ def full(session: Session, job: Job) -> JobOut:
 
 def trial_out(trial: Trial) -> TrialOut:
     scores = trial.scores or {}
-    # Of trials from before scores were kept for every pass, the mean losses were: the `curve`.
-    passes = scores.get("passes") or scores.get("curve") or []
+    # A trial of a job that began when all scores were kept for every pass has them instead of a curve of losses.
+    passes = scores.get("curve") or scores.get("passes") or []
     return TrialOut(
         **trial.model_dump(include=set(TrialOut.model_fields) - {"error", "stopped_after"}),
         stopped_after=len(passes) if trial.state == TrialState.stopped else None,

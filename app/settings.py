@@ -69,7 +69,10 @@ class Settings(BaseSettings):
     weight_decay: float = Field(1e-4, ge=0, description="AdamW decoupled weight decay")
     warmup_fraction: float = Field(0.1, ge=0, le=1, description="share of the steps with rising learning rate")
     batch_size: int = Field(4, ge=1, description="samples per optimiser step")
-    epochs: int = Field(4, ge=1, description="most passes over the train part; a search chooses how many of them")
+    epochs: int = Field(
+        4, ge=1, description="passes over the history that what is published, and the default LoRA beside it, makes"
+    )
+    trial_epochs: int = Field(2, ge=1, description="passes over the train part that a trial makes, `epochs` at most")
     max_gradient_norm: float = Field(1.0, gt=0, description="gradient clipping, per candidate")
     max_sequence_tokens: int = Field(512, ge=32, description="prompt and response together, tokens; longer is cut")
     averaged: int = Field(

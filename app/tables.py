@@ -154,7 +154,7 @@ class Job(SQLModel, table=True):
     split: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     """Sample ids in `train`, `validation`, `test`, fixed by the first plan step; `stop_reason` by the last."""
     trials_planned: int = 0
-    passes: int | None = Field(default=None, description="over the train part, once the search has chosen how many")
+    passes: int | None = Field(default=None, description="made by what was published; set when the job ends")
     seconds_left: float | None = None
     report: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
     """What publishing found: test scores per method, the gate's decision, why the winner won."""
@@ -233,9 +233,9 @@ class Trial(SQLModel, table=True):
     rouge_l: float | None = Field(default=None, description="ROUGE-L F, 0 to 100, validation mean")
     rouge_l_se: float | None = None
     scores: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))
-    """`passes`: after each pass the scores of the validation samples, `{"loss": [...], "rouge_l": [...]}`, in the
-    split's order. Of a trial that was stopped, also the `forecast` of its scores. Trials from before have the scores
-    of the last pass alone, and the `curve`: their mean losses after each."""
+    """`loss` and `rouge_l` of the validation samples, in the split's order, after the last pass, and the `curve`: mean
+    losses after each. Of a trial that was stopped the curve and the `forecast` of its scores. Trials from before may
+    have `passes` instead: the samples' scores after each."""
     parameters: int | None = Field(default=None, sa_column=Column(BigInteger))
     seconds: float | None = None
     error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON(none_as_null=True)))

@@ -66,6 +66,16 @@ class Examination:
         self._lower = LowerLayers(base, encode_samples(base, samples, max_sequence_tokens, prompt))
         self._persona = persona_words([profile, *(text for s in train for text in (s.query, s.response))])
 
+    def losses(
+        self, stacks: Sequence[Stack | None], should_stop: Callable[[], bool] = lambda: False
+    ) -> list[list[float]]:
+        """Each stack's loss on each sample, nats a token; None is the base. A fraction of what `score` takes.
+
+        Raises:
+            TrainingStoppedError: `should_stop` said so.
+        """
+        return [_losses(self._base, stack, self._lower, should_stop) for stack in self._placed(stacks)]
+
     def score(
         self, stacks: Sequence[Stack | None], should_stop: Callable[[], bool] = lambda: False
     ) -> list[Evaluation]:
@@ -75,7 +85,7 @@ class Examination:
             TrainingStoppedError: `should_stop` said so.
         """
         base, began = self._base, time.perf_counter()
-        placed = [None if stack is None else stack.to(device=base.device, dtype=base.dtype) for stack in stacks]
+        placed = self._placed(stacks)
         losses = [_losses(base, stack, self._lower, should_stop) for stack in placed]
         rows = [[Row(prompt, stack, self._max_new_tokens) for prompt in self._prompts] for stack in placed]
         generate(base, [row for of_stack in rows for row in of_stack], should_stop=should_stop)
@@ -85,6 +95,10 @@ class Examination:
             _scored(loss, self._references, answers, self._persona, seconds)
             for loss, answers in zip(losses, responses, strict=True)
         ]
+
+    def _placed(self, stacks: Sequence[Stack | None]) -> list[Stack | None]:
+        base = self._base
+        return [None if stack is None else stack.to(device=base.device, dtype=base.dtype) for stack in stacks]
 
 
 def evaluate_stacks(

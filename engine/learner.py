@@ -57,7 +57,8 @@ class TrainedCandidate:
         losses: training loss of each step, nats a token.
         began, ended: when it was in training, seconds since the epoch; those of one batch share them.
         seconds: what training and scoring it took, shared out among those of its batch.
-        curve: scores on validation after each pass; empty where none were measured.
+        curve: mean loss on validation after each pass, nats a token; empty where none was measured.
+        scores: on validation after its last pass; None where it diverged or was stopped, or nothing was to be scored.
         complete: whether it trained all its passes.
         fits: whether memory sufficed for it.
     """
@@ -69,7 +70,8 @@ class TrainedCandidate:
     began: float
     ended: float
     seconds: float
-    curve: list[Evaluation] = field(default_factory=list)
+    curve: list[float] = field(default_factory=list)
+    scores: Evaluation | None = None
     complete: bool = True
     error: str | None = None
     fits: bool = True
@@ -95,7 +97,8 @@ class Learner:
     ) -> None:
         self.candidate = candidate
         self.losses: list[float] = []
-        self.curve: list[Evaluation] = []
+        self.curve: list[float] = []
+        self.scores: Evaluation | None = None
         self.error: str | None = None
         self._settings = settings
         self._stopped = False
@@ -176,6 +179,7 @@ class Learner:
             ended=ended,
             seconds=seconds,
             curve=self.curve,
+            scores=self.scores,
             complete=not self._stopped,
             error=self.error,
         )

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 from threading import Lock
 
 import torch
@@ -18,7 +19,7 @@ import torch
 from engine.base import Base
 from engine.batches import Batch
 from engine.errors import TrainingStoppedError
-from engine.evaluation import Evaluation, Examination
+from engine.evaluation import Examination
 from engine.grouped import Route
 from engine.history import Sample, profile_samples
 from engine.lanes import spread
@@ -26,12 +27,12 @@ from engine.learner import Candidate, Learner, TrainedCandidate, TrainingSetting
 from engine.losses import encode_samples, response_losses
 from engine.lower_layers import LowerLayers
 from engine.prompts import Prompting, query_alone
-from engine.stack import parameter_count
+from engine.stack import Stack, parameter_count
 
 __all__ = ["Candidate", "Course", "TrainedCandidate", "TrainingSettings", "train_candidates", "train_group"]
 
-GoOn = Callable[[Candidate, Sequence[Evaluation]], bool]
-"""Whether a candidate goes on, given its scores on validation after each pass so far."""
+GoOn = Callable[[Candidate, Sequence[float]], bool]
+"""Whether a candidate goes on, given its mean loss on validation after each pass so far."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Course:
         train: the train part of the user's history; facts of `profile` are learned with it.
         order_seed: draws the batches; the same for all trials of a job.
         passes: after which each candidate ends; None: all the settings' epochs.
-        validation: on which each candidate is scored after every pass; None: it is not.
+        validation: on which each candidate's loss is measured after every pass, and all scores after its last; None:
+            nothing is.
         go_on: asked after every pass but the last, where there is a validation.
         prompt: how queries are put.
     """
@@ -196,7 +198,7 @@ class _Group:
                 running.append(waiting.popleft())
             self._step(running)
             self._count(len(running))
-            self._judge([learner for learner in running if learner.at_end_of_pass])
+            self._end_pass([learner for learner in running if learner.at_end_of_pass])
             running = [learner for learner in running if not learner.done]
         seconds = (time.perf_counter() - began) / max(1, len(learners))
         return [learner.result(self._base.dtype, began_at, time.time(), seconds) for learner in learners]
@@ -219,18 +221,35 @@ class _Group:
             if is_healthy:
                 learner.update()
 
-    def _judge(self, learners: Sequence[Learner]) -> None:
-        """Score those that ended a pass on validation, all together, and ask of each whether it goes on."""
-        course = self._material.course
-        if course.validation is None or not learners:
+    def _end_pass(self, learners: Sequence[Learner]) -> None:
+        """Score those that ended their last pass, all together, and ask of each of the others whether it goes on."""
+        at_end = [learner for learner in learners if learner.done]
+        self._score(at_end)
+        self._judge([learner for learner in learners if learner not in at_end])
+
+    def _score(self, learners: Sequence[Learner]) -> None:
+        validation, stacks = self._material.course.validation, self._stacks(learners)
+        if validation is None or not stacks:
             return
-        stacks = {learner: stack for learner in learners if (stack := learner.stack(self._base.dtype)) is not None}
-        scores = course.validation.score(list(stacks.values()), self._should_stop)
-        for learner, scored in zip(stacks, scores, strict=True):
-            learner.curve.append(scored)
-            if not learner.done and not course.go_on(learner.candidate, learner.curve):
+        found = validation.score(list(stacks.values()), self._should_stop)
+        for learner, scores in zip(stacks, found, strict=True):
+            learner.curve.append(fmean(scores.loss))
+            learner.scores = scores
+
+    def _judge(self, learners: Sequence[Learner]) -> None:
+        course, stacks = self._material.course, self._stacks(learners)
+        if course.validation is None or not stacks:
+            return
+        found = course.validation.losses(list(stacks.values()), self._should_stop)
+        for learner, losses in zip(stacks, found, strict=True):
+            learner.curve.append(fmean(losses))
+            if not course.go_on(learner.candidate, learner.curve):
                 self._count(learner.steps_left)
                 learner.stop()
+
+    def _stacks(self, learners: Sequence[Learner]) -> dict[Learner, Stack]:
+        """Their present stacks, without those that diverged."""
+        return {learner: stack for learner in learners if (stack := learner.stack(self._base.dtype)) is not None}
 
     def _count(self, steps: int) -> None:
         self._counted += steps

@@ -22,7 +22,7 @@ from workers.search.observations import Observation
 from workers.search.winner import lower_bound
 
 CONFIDENCES = (0.95, 0.9, 0.8, 0.7)
-_BASE = "base"
+_BASE, _DESIGN = "base", ("default", "initial")
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,12 @@ class Replayed:
 
 def replay(trials: Sequence[Mapping[str, Any]], confidence: float) -> Replayed | None:
     """A search's design with the rule in it; None where too few trials made every pass."""
-    # Records from before the scores of every pass were kept say nothing here.
-    told = [trial for trial in trials if trial.get("passes")]
-    base = next((_observation(trial, trial["passes"][-1]) for trial in told if trial["origin"] == _BASE), None)
-    trained = [t for t in told if t["origin"] in ("default", "initial") and t["state"] == "succeeded"]
-    longest = max((len(t["passes"]) for t in trained), default=0)
-    whole = [_complete(t) for t in trained if len(t["passes"]) == longest]
+    succeeded = [trial for trial in trials if trial["state"] == "succeeded"]
+    base = next((_observation(trial) for trial in succeeded if trial["origin"] == _BASE), None)
+    # Records from before losses were kept for every pass say nothing here.
+    trained = [trial for trial in succeeded if trial["origin"] in _DESIGN and trial.get("curve")]
+    longest = max((len(trial["curve"]) for trial in trained), default=0)
+    whole = [_complete(trial) for trial in trained if len(trial["curve"]) == longest]
     if base is None or len(whole) <= FEWEST_COMPLETE:
         return None
     known, saved = whole[:FEWEST_COMPLETE], 0
@@ -92,12 +92,13 @@ def _passes_made(rule: StoppingRule, trial: Complete) -> int:
 
 
 def _complete(trial: Mapping[str, Any]) -> Complete:
-    return Complete(tuple(after["loss"] for after in trial["passes"]), _observation(trial, trial["passes"][-1]))
+    return Complete(tuple(trial["curve"]), _observation(trial))
 
 
-def _observation(trial: Mapping[str, Any], after: Mapping[str, float]) -> Observation:
+def _observation(trial: Mapping[str, Any]) -> Observation:
     configuration = Configuration.from_bits(trial["layers"], trial["n"], trial["r"])
-    return Observation(configuration, **after, parameters=trial["parameters"] or 0)
+    scores = {name: trial[name] for name in ("loss", "loss_se", "rouge_l", "rouge_l_se")}
+    return Observation(configuration, **scores, parameters=trial["parameters"] or 0)
 
 
 def main() -> None:

@@ -72,8 +72,7 @@ class TrialOut(BaseModel):
     r: int = Field(description="rank of each")
     seed: int
     loss: float | None = Field(
-        description="validation cross-entropy per response token, nats, after the passes that the search chose; after "
-        "all of them until it has, like the three that follow"
+        description="validation cross-entropy per response token, nats, after its last pass, like the three that follow"
     )
     loss_se: float | None
     rouge_l: float | None = Field(description="validation ROUGE-L, 0 to 100")

@@ -81,4 +81,4 @@ def _outcome(database: Database, job: Job, seconds: float) -> ServiceJob:
 
 def passes_made(trials: Sequence[Trial]) -> list[int]:
     """By each trial but the base; none by one that failed, for where it did is not kept."""
-    return [len((trial.scores or {}).get("passes", ())) for trial in trials if trial.origin != TrialOrigin.base]
+    return [len((trial.scores or {}).get("curve", ())) for trial in trials if trial.origin != TrialOrigin.base]

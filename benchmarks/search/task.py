@@ -32,6 +32,7 @@ class Task:
     """One user's history to be learned on one base.
 
     Args:
+        passes: over the train part, of each candidate.
         max_new_tokens: longest response to a validation sample.
         trials_per_step: candidates the service trains side by side.
     """
@@ -39,6 +40,7 @@ class Task:
     base: Base
     history: History
     settings: TrainingSettings
+    passes: int
     max_new_tokens: int
     trials_per_step: int
 
@@ -46,18 +48,18 @@ class Task:
     def of(cls, base: Base, history: History) -> Task:
         """As a job with the service's default options learns it."""
         options = JobOptions(seed=SEED).resolve(Settings(_env_file=None))
-        return cls(base, history, training_settings(options), options.max_new_tokens, options.trials_per_step)
+        settings = training_settings(options)
+        return cls(base, history, settings, options.trial_passes, options.max_new_tokens, options.trials_per_step)
 
     def shorter(self, train_samples: int) -> Task:
         """One pass over some of the train part, without the profile: for figures per step."""
         split = replace(self.history.split, train=self.history.split.train[:train_samples])
-        return replace(
-            self, history=replace(self.history, split=split, profile=""), settings=replace(self.settings, epochs=1)
-        )
+        settings = replace(self.settings, epochs=1)
+        return replace(self, history=replace(self.history, split=split, profile=""), settings=settings, passes=1)
 
     @property
     def course(self) -> Course:
-        return Course(self.history.split.train, self.settings, self.history.profile, SEED)
+        return Course(self.history.split.train, self.settings, self.history.profile, SEED, self.passes)
 
     @cached_property
     def examples(self) -> list[Example]:
@@ -72,7 +74,7 @@ class Task:
     @property
     def steps(self) -> int:
         """Optimiser steps of one candidate."""
-        return self.settings.steps(len(self.examples))
+        return self.passes * self.settings.steps_a_pass(len(self.examples))
 
 
 @dataclass(frozen=True)

@@ -52,13 +52,13 @@ def train(task: Task, model: Any, candidate: Candidate) -> tuple[Any, list[float
     """The model with the trained adapter, each step's loss, and whether it diverged."""
     settings, base = task.settings, task.base
     # A learner draws the A's and the batches; nothing of it is trained.
-    drawn = Learner(base, candidate, settings, len(task.examples), SEED)
+    drawn = Learner(base, candidate, settings, len(task.examples), SEED, task.passes)
     wrapped = adapted(model, lora_config(base, candidate.configuration), "default")
     set_peft_model_state_dict(wrapped, adapter_state(Stack(candidate.configuration, drawn.a, drawn.b)))
     wrapped.eval()  # no dropout, which the engine has none of
     parameters = [parameter for parameter in wrapped.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
-    warmup = max(1, round(settings.warmup_fraction * task.steps))
+    warmup = max(1, round(settings.warmup_fraction * settings.steps(len(task.examples))))
     while not drawn.done:
         batch = labelled(task, [task.examples[i] for i in drawn.next_batch()])
         loss = wrapped(**batch).loss

@@ -15,6 +15,7 @@ from app.job_options import JobOptions
 from app.settings import Settings
 from engine.base import Base
 from engine.configuration import Configuration
+from engine.errors import DoesNotFitError
 from engine.history import Sample
 from engine.memory import MemoryPrompt
 from engine.prompts import Prompting, query_alone
@@ -25,6 +26,7 @@ from evaluation.measure.memories import DictionaryMemory, ShortAndLongTermMemory
 from evaluation.measure.people import Person
 from evaluation.measure.searches import Search, Searches
 from evaluation.rows import Row
+from workers.failures import StepFailedError
 from workers.search.seeds import derive_seed
 from workers.steps.averaged import averaged, members_of
 from workers.steps.evaluate import training_settings
@@ -134,9 +136,10 @@ class Methods:
         """A candidate trained from `count` seeds, as their average."""
         began = time.perf_counter()
         trained = train_candidates(self.base, members_of(candidate, count), course)
-        stack = averaged(trained)
-        if stack is None:
-            raise UnmeasurableError(f"{cell.method} of {cell.user}: {trained[0].error}")
+        try:
+            stack = averaged(trained)
+        except (StepFailedError, DoesNotFitError) as error:
+            raise UnmeasurableError(f"{cell.method} of {cell.user}: {error}") from error
         passes = course.passes or course.settings.epochs
         learned = Answering(seconds=time.perf_counter() - began, prompt=course.prompt, passes=passes)
         return _with_stack(learned, stack)

@@ -26,7 +26,6 @@ from evaluation.measure.people import Person
 from workers.context import Context
 from workers.in_process import run_job
 from workers.proposer import Proposer
-from workers.steps.trials import observation_of, passes_of
 
 TENANT = "evaluation"
 
@@ -176,10 +175,5 @@ def _told(trial: Trial) -> dict[str, Any]:
         "origin": trial.origin.value,
         "state": trial.state.value,
         **{name: getattr(trial, name) for name in names},
-        "passes": _after_each_pass(trial) if trial.state in (TrialState.succeeded, TrialState.stopped) else [],
+        "curve": (trial.scores or {}).get("curve", []),
     }
-
-
-def _after_each_pass(trial: Trial) -> list[dict[str, float]]:
-    seen = [observation_of(trial, passes) for passes in range(1, 1 + len(passes_of(trial)))]
-    return [{name: getattr(one, name) for name in ("loss", "loss_se", "rouge_l", "rouge_l_se")} for one in seen]

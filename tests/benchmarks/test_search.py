@@ -88,9 +88,9 @@ def test_a_job_tries_its_whole_budget_and_another_can_follow_it(task: Task) -> N
 
 def test_a_jobs_optimiser_steps_are_those_of_the_passes_that_its_trials_made(task: Task) -> None:
     job = ServiceJob(1.0, [[]], passes=[2, 1, 1])
-    assert _optimiser_steps(replace(task, settings=replace(task.settings, epochs=2)), job) == (4 * 3, 3 * 6)
+    assert _optimiser_steps(replace(task, settings=replace(task.settings, epochs=4), passes=2), job) == (4 * 3, 3 * 6)
     origins = [TrialOrigin.base, TrialOrigin.initial, TrialOrigin.proposed, TrialOrigin.proposed]
-    scores = [{"passes": [{}]}, {"passes": [{}, {}]}, {"passes": [{}], "forecast": {}}, None]
+    scores = [{"curve": []}, {"curve": [3.0, 2.0]}, {"curve": [3.0], "forecast": {}}, None]
     tried = [
         Trial(tenant_id="t", job_id="j", step_id=1, number=n, origin=o, layers="1", n=1, r=8, seed=0, scores=s)
         for n, (o, s) in enumerate(zip(origins, scores, strict=True))

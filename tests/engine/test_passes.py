@@ -1,16 +1,18 @@
-"""Training pass by pass: what is scored after each, and ending after fewer of them."""
+"""Training pass by pass: what is measured and kept after each, and ending after fewer of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from statistics import fmean
+from typing import Any
 
 import pytest
 import torch
 
 from engine.base import Base
 from engine.configuration import Configuration
-from engine.evaluation import Evaluation, Examination, evaluate_stacks
+from engine.evaluation import Examination, evaluate_stacks
 from engine.stack import Stack
 from engine.training import Candidate, Course, TrainingSettings, train_candidates, train_group
 from tests.engine.test_training import (
@@ -25,18 +27,25 @@ from tests.engine.test_training import (
 
 
 class Remembering(Examination):
-    """An examination that keeps a copy of every stack it is given."""
+    """An examination that keeps a copy of every stack it is given, and which of them it was to score."""
 
     def __init__(self, base: Base) -> None:
         super().__init__(base, OTHER_HISTORY, train=HISTORY, profile="", max_new_tokens=4, max_sequence_tokens=128)
-        self.seen: list[list[Stack]] = []
+        self.given: list[Stack] = []
+        self.scored = 0
 
-    def score(
-        self, stacks: Sequence[Stack | None], should_stop: Callable[[], bool] = lambda: False
-    ) -> list[Evaluation]:
-        copies = [(stack.configuration, stack.a, stack.b) for stack in stacks if stack is not None]
-        self.seen.append([Stack(c, *({n: t.clone() for n, t in half.items()} for half in ab)) for c, *ab in copies])
+    def losses(self, stacks: Sequence[Stack | None], should_stop: Callable[[], bool] = lambda: False) -> Any:
+        self._keep(stacks)
+        return super().losses(stacks, should_stop)
+
+    def score(self, stacks: Sequence[Stack | None], should_stop: Callable[[], bool] = lambda: False) -> Any:
+        self._keep(stacks)
+        self.scored += len(stacks)
         return super().score(stacks, should_stop)
+
+    def _keep(self, stacks: Sequence[Stack | None]) -> None:
+        copies = [(stack.configuration, stack.a, stack.b) for stack in stacks if stack is not None]
+        self.given += [Stack(c, *({n: t.clone() for n, t in half.items()} for half in ab)) for c, *ab in copies]
 
 
 def equal(one: Stack | None, other: Stack) -> bool:
@@ -61,8 +70,7 @@ def test_one_that_ends_after_fewer_passes_has_the_very_weights_a_full_one_had_th
 
     assert (full.steps, ended.steps, ended.complete) == (16, 4 * passes, True)
     assert ended.losses == full.losses[: 4 * passes]
-    assert len(examination.seen) == 4
-    assert [equal(ended.stack, stack) for (stack,) in examination.seen] == [n == passes for n in (1, 2, 3, 4)]
+    assert [equal(ended.stack, stack) for stack in examination.given] == [n == passes for n in (1, 2, 3, 4)]
     assert steps == [(done, 4 * passes) for done in range(1, 4 * passes + 1)]
 
 
@@ -101,10 +109,20 @@ def test_the_scores_after_the_last_pass_are_those_of_the_stack_that_comes_out(
     )
 
     for one, scores in zip(trained, scored, strict=True):
-        assert len(one.curve) == 2
-        assert one.curve[-1].loss == pytest.approx(scores.loss, abs=1e-5)
-        assert replace(one.curve[-1], loss=[]) == replace(scores, loss=[])
-        assert one.curve[0].loss != pytest.approx(scores.loss, abs=1e-3)
+        assert one.scores is not None
+        assert one.scores.loss == pytest.approx(scores.loss, abs=1e-5)
+        assert replace(one.scores, loss=[]) == replace(scores, loss=[])
+        first, last = one.curve
+        assert last == pytest.approx(fmean(scores.loss), abs=1e-5)
+        assert first != pytest.approx(last, abs=1e-3)
+
+
+def test_the_losses_of_a_pass_are_those_of_a_training_that_ends_with_it(tiny_base: Callable[[str], Base]) -> None:
+    base = tiny_base("llama")
+    course = Course(HISTORY, replace(SETTINGS, epochs=3), validation=Remembering(base))
+    (whole,) = train_candidates(base, [CANDIDATE], course)
+    (shorter,) = train_candidates(base, [CANDIDATE], replace(course, passes=2))
+    assert shorter.curve == pytest.approx(whole.curve[:2], abs=1e-6)
 
 
 def test_being_scored_changes_nothing_of_what_is_learned(tiny_base: Callable[[str], Base]) -> None:
@@ -114,7 +132,7 @@ def test_being_scored_changes_nothing_of_what_is_learned(tiny_base: Callable[[st
         for validation in (Remembering(base), None)
     )
 
-    assert (len(scored.curve), unscored.curve) == (2, [])
+    assert (len(scored.curve), unscored.curve, unscored.scores) == (2, [], None)
     assert unscored.stack is not None
     assert equal(scored.stack, unscored.stack)
 
@@ -125,15 +143,16 @@ def test_one_told_to_stop_leaves_its_place_and_the_others_end_as_they_would_alon
     base = tiny_base("llama")
     asked: list[int] = []
 
-    def go_on(_candidate: Candidate, curve: Sequence[Evaluation]) -> bool:
-        asked.append(len(curve[-1].loss))
+    def go_on(_candidate: Candidate, curve: Sequence[float]) -> bool:
+        asked.append(len(curve))
         return len(asked) != 1
 
-    course = Course(HISTORY, SETTINGS, validation=Remembering(base), go_on=go_on)
+    course = Course(HISTORY, SETTINGS, validation=(examination := Remembering(base)), go_on=go_on)
     stopped, *others = train_group(base, COMPANY[:3], course, places=1)
 
-    assert (stopped.complete, stopped.steps, len(stopped.curve)) == (False, 4, 1)
-    assert asked == [len(OTHER_HISTORY)] * 3
+    assert (stopped.complete, stopped.steps, len(stopped.curve), stopped.scores) == (False, 4, 1, None)
+    assert asked == [1, 1, 1]
+    assert examination.scored == 2
     assert [(other.steps, len(other.curve)) for other in others] == [(8, 2), (8, 2)]
     for other, alone in zip(others, in_one_batch(base, COMPANY[1:3], HISTORY), strict=True):
         assert other.complete
@@ -144,7 +163,7 @@ def test_nobody_is_asked_to_go_on_after_the_last_pass_it_makes(tiny_base: Callab
     base = tiny_base("llama")
     asked: list[int] = []
 
-    def go_on(_candidate: Candidate, curve: Sequence[Evaluation]) -> bool:
+    def go_on(_candidate: Candidate, curve: Sequence[float]) -> bool:
         asked.append(len(curve))
         return True
 
@@ -165,4 +184,4 @@ def test_one_that_diverges_is_not_scored_any_more_and_the_others_are(tiny_base: 
     assert diverged.stack is None
     assert "diverged" in str(diverged.error)
     assert (diverged.curve, nothing.curve) == ([], [])
-    assert not any(examination.seen)
+    assert examination.given == []

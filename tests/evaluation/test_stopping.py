@@ -9,7 +9,6 @@ from evaluation.stopping import replay, table
 
 
 def trial(number: int, losses: list[float], rouge_l: float, origin: str = "initial") -> dict[str, Any]:
-    after = [{"loss": loss, "loss_se": 0.1, "rouge_l": rouge_l, "rouge_l_se": 1.0} for loss in losses]
     return {
         "number": number,
         "origin": origin,
@@ -18,7 +17,11 @@ def trial(number: int, losses: list[float], rouge_l: float, origin: str = "initi
         "n": 1,
         "r": 16,
         "parameters": 0 if origin == "base" else 1000,
-        "passes": after,
+        "curve": losses if origin != "base" else [],
+        "loss": losses[-1] if losses else None,
+        "loss_se": 0.1,
+        "rouge_l": rouge_l,
+        "rouge_l_se": 1.0,
     }
 
 
@@ -48,8 +51,8 @@ def test_trials_that_a_search_stopped_or_that_failed_are_not_gone_through() -> N
     assert replay([*KNOWN, trial(9, [3.0, 2.0, 1.0], 20.0)], 0.95) is None
 
 
-def test_a_record_from_before_the_scores_of_every_pass_were_kept_is_not_gone_through() -> None:
-    old = [{name: value for name, value in one.items() if name != "passes"} for one in (BASE, *KNOWN)]
+def test_a_record_from_before_the_losses_of_every_pass_were_kept_is_not_gone_through() -> None:
+    old = [{name: value for name, value in one.items() if name != "curve"} for one in (BASE, *KNOWN)]
     assert replay(old, 0.95) is None
 
 

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from engine.averaging import average_stacks
+from engine.errors import DoesNotFitError
 from engine.stack import Stack
 from engine.training import Candidate, TrainedCandidate
+from workers.failures import StepFailedError
 from workers.search.seeds import derive_seed
 
 
@@ -24,7 +26,19 @@ def members_of(candidate: Candidate, count: int) -> list[Candidate]:
     return [candidate, *others]
 
 
-def averaged(members: Sequence[TrainedCandidate]) -> Stack | None:
-    """The average of those that trained well; None where none did."""
+def averaged(members: Sequence[TrainedCandidate]) -> Stack:
+    """The average of those that trained well.
+
+    Raises:
+        StepFailedError: `training_diverged`, all of them did.
+        DoesNotFitError: memory did not suffice for any.
+    """
     stacks = [member.stack for member in members if member.stack is not None]
-    return average_stacks(stacks) if stacks else None
+    if stacks:
+        return average_stacks(stacks)
+    if not all(member.fits for member in members):
+        raise DoesNotFitError("memory does not suffice for the stack that was chosen.")
+    raise StepFailedError(
+        "training_diverged",
+        "The training of the stack that was chosen diverged from every seed. A lower learning_rate helps.",
+    )

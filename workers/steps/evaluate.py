@@ -1,4 +1,4 @@
-"""The evaluate step: train a few trials side by side on the train part, scored on validation after every pass.
+"""The evaluate step: train a few trials side by side on the train part, and score them on validation.
 
 The test part is not even read. Must not know why these trials were chosen.
 """
@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from statistics import fmean
 from typing import Any
 
 from sqlmodel import Session, col, select
@@ -38,7 +37,7 @@ from workers.steps.trials import (
     in_state,
     observation_of,
     seconds_left,
-    show_after,
+    show,
     trial_event,
 )
 
@@ -69,7 +68,7 @@ class Evaluated:
             for name, value in result.values.items():
                 setattr(trial, name, value)
             if trial.state == TrialState.succeeded:
-                show_after(trial, job.passes)
+                show(trial)
             trial.finished_at, trial.seconds = now(), self.seconds_per_trial
             session.add(trial)
         everything = list(by_number.values())
@@ -100,15 +99,13 @@ def evaluate(context: Context, job: Job, step: Step, should_stop: Callable[[], b
         everything = trial_rows.trials_of(session, job.tenant_id, job.id)
         before = [s for s in steps.of_kind(session, job, StepKind.evaluate) if s.round < step.round]
         history = load_history(session, job)
-    # Trials of the initial design make every pass: from them it is learned how many the others need.
-    passes = None if step.round == 0 else job.passes
-    rule = _stopping_rule(options, before, everything, passes)
+    rule = _stopping_rule(options, before, everything)
     measure = Measure(context, history, options, should_stop)
     began = time.perf_counter()
     trained = train_candidates(
         context.base,
         [Candidate(str(trial.number), configuration_of(trial), trial.seed) for trial in trials],
-        _course(context, options, history, rule, passes, measure),
+        _course(context, options, history, rule, measure),
         should_stop=should_stop,
         on_step=Progress(context.database, job, step, trials, everything, options.parallel_steps),
     )
@@ -117,7 +114,7 @@ def evaluate(context: Context, job: Job, step: Step, should_stop: Callable[[], b
     results = []
     for trial, candidate in zip(trials, trained, strict=True):
         if trial.origin == TrialOrigin.base:
-            asked, values = time.time(), _values(measure.stacks([None], history.split.validation), 0)
+            asked, values = time.time(), _values(measure.stacks([None], history.split.validation)[0], [], 0)
             span = (asked, time.time())
             watch.add("generate", span[1] - span[0])
         else:
@@ -128,9 +125,7 @@ def evaluate(context: Context, job: Job, step: Step, should_stop: Callable[[], b
     return Evaluated(step.round, results, seconds, options.parallel_steps, watch.seconds)
 
 
-def _stopping_rule(
-    options: ResolvedOptions, before: Sequence[Step], everything: Sequence[Trial], passes: int | None
-) -> StoppingRule:
+def _stopping_rule(options: ResolvedOptions, before: Sequence[Step], everything: Sequence[Trial]) -> StoppingRule:
     """From the trials that the plan of this step knew, so that a replay stops the same ones.
 
     Args:
@@ -139,8 +134,8 @@ def _stopping_rule(
     outlook = look(before, everything, options.parallel_steps)
     settled = outlook.settled or {step.id for step in before}
     known = [trial for trial in in_state(everything, TrialState.succeeded) if trial.step_id in settled]
-    bases = [observation_of(trial, passes) for trial in known if trial.origin == TrialOrigin.base]
-    complete = [complete_of(trial, passes) for trial in known if trial.origin != TrialOrigin.base]
+    bases = [observation_of(trial) for trial in known if trial.origin == TrialOrigin.base]
+    complete = [complete_of(trial) for trial in known if trial.origin != TrialOrigin.base]
     return StoppingRule(complete, bases[0] if bases else None)
 
 
@@ -149,17 +144,15 @@ def _course(
     options: ResolvedOptions,
     history: JobHistory,
     rule: StoppingRule,
-    passes: int | None,
     measure: Measure,
 ) -> Course:
     projections = context.base.projections
 
-    def go_on(candidate: Candidate, curve: Sequence[Evaluation]) -> bool:
-        size = parameter_count(projections, candidate.configuration)
-        return rule.goes_on([fmean(scores.loss) for scores in curve], size)
+    def go_on(candidate: Candidate, curve: Sequence[float]) -> bool:
+        return rule.goes_on(curve, parameter_count(projections, candidate.configuration))
 
-    course = course_of(history, options, history.split.train)
-    return replace(course, passes=passes, validation=measure.examination(history.split.validation), go_on=go_on)
+    course, validation = course_of(history, options, history.split.train), history.split.validation
+    return replace(course, passes=options.trial_passes, validation=measure.examination(validation), go_on=go_on)
 
 
 def course_of(history: JobHistory, options: ResolvedOptions, samples: Sequence[Sample]) -> Course:
@@ -183,38 +176,34 @@ def _outcome(context: Context, candidate: TrainedCandidate, rule: StoppingRule) 
     """The columns that say how a trained trial ended."""
     if not candidate.fits:
         return _failed("out_of_memory", f"{candidate.error}. A smaller batch_size or max_total_rank helps.")
-    if candidate.stack is None:
+    if candidate.stack is None or (candidate.complete and candidate.scores is None):
         return _failed("training_diverged", f"{candidate.error}. A lower learning_rate helps.")
-    if not candidate.complete:
+    if candidate.scores is None:
         return _stopped(context, candidate, rule)
-    return _values(candidate.curve, candidate.stack.parameters)
+    return _values(candidate.scores, candidate.curve, candidate.stack.parameters)
 
 
-def _values(curve: Sequence[Evaluation], parameters: int) -> dict[str, Any]:
-    """The columns of a trial that was scored after each of its passes."""
-    if not all(math.isfinite(loss) for scores in curve for loss in scores.loss):
+def _values(scores: Evaluation, curve: Sequence[float], parameters: int) -> dict[str, Any]:
+    """The columns of a trial that was scored; `curve` has its losses after each pass."""
+    if not all(map(math.isfinite, [*scores.loss, *curve])):
         return _failed(
             "evaluation_diverged", "The loss on the validation samples is not finite. A lower learning_rate helps."
         )
-    return {"state": TrialState.succeeded, "scores": {"passes": _told(curve)}, "parameters": parameters}
+    told = {"loss": scores.loss, "rouge_l": scores.rouge_l, "curve": list(curve)}
+    return {"state": TrialState.succeeded, "scores": told, "parameters": parameters}
 
 
 def _stopped(context: Context, candidate: TrainedCandidate, rule: StoppingRule) -> dict[str, Any]:
     """The columns of a trial that could not win any more: what it would have scored is kept for the surrogate."""
     if candidate.stack is None:
         raise ValueError("a trial that diverged was not stopped")
-    losses = [fmean(scores.loss) for scores in candidate.curve]
     size = parameter_count(context.base.projections, candidate.stack.configuration)
-    forecast = asdict(rule.forecast(losses, size))
+    forecast = asdict(rule.forecast(candidate.curve, size))
     return {
         "state": TrialState.stopped,
-        "scores": {"passes": _told(candidate.curve), "forecast": forecast},
+        "scores": {"curve": list(candidate.curve), "forecast": forecast},
         "parameters": candidate.stack.parameters,
     }
-
-
-def _told(curve: Sequence[Evaluation]) -> list[dict[str, list[float]]]:
-    return [{"loss": scores.loss, "rouge_l": scores.rouge_l} for scores in curve]
 
 
 def _failed(code: str, detail: str) -> dict[str, Any]:

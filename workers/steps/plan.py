@@ -29,7 +29,7 @@ from workers.search.space import SearchSpace, default_max_total_rank
 from workers.steps.ahead import look, plan_when_due
 from workers.steps.history import split_history
 from workers.steps.report import base_failed
-from workers.steps.trials import configuration_of, forecast_of, in_state, observation_of, passes_for, show_after
+from workers.steps.trials import configuration_of, forecast_of, in_state, observation_of
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,6 @@ class Plan:
     round: int
     split: dict[str, list[int]]
     batch: Batch
-    passes: int | None
     first_number: int
     trials_planned: int
     options: ResolvedOptions
@@ -49,11 +48,6 @@ class Plan:
         """Write the next trials and the steps that evaluate them, or the step that publishes."""
         job.split = dict(self.split)
         job.trials_planned = self.trials_planned
-        if self.passes is not None and job.passes is None:
-            job.passes = self.passes
-            for trial in in_state(trial_rows.trials_of(session, job.tenant_id, job.id), TrialState.succeeded):
-                show_after(trial, self.passes)
-                session.add(trial)
         session.add(job)
         if self.batch.stop_reason:
             # Publishing has to say in its report why the search ended.
@@ -107,37 +101,32 @@ def plan(context: Context, job: Job, step: Step, should_stop: Callable[[], bool]
         # No trial of this job could ever win, so none more is trained.
         raise base_failed()
     everything = frozenset(trial.step_id for trial in trials)
-    batch, passes = _next(context, job, options, trials, outlook.settled or everything, elapsed)
+    batch = _next(context, options, trials, outlook.settled or everything, elapsed)
     if not batch.configurations:
         if outlook.any_open:
             batch = Batch()
         elif outlook.settled:
-            batch, passes = _next(context, job, options, trials, everything, elapsed)
+            batch = _next(context, options, trials, everything, elapsed)
     planned = len(trials) if batch.stop_reason else budget(options.preset, options.trials).trials
     seconds: dict[Phase, float] = {"plan": time.perf_counter() - began}
-    return Plan(step.round, split, batch, passes, len(trials), planned, options, seconds)
+    return Plan(step.round, split, batch, len(trials), planned, options, seconds)
 
 
 def _next(
     context: Context,
-    job: Job,
     options: ResolvedOptions,
     trials: Sequence[Trial],
     settled: frozenset[int],
     elapsed: float,
-) -> tuple[Batch, int | None]:
-    """What the search proposes from the trials of the settled steps, and the passes they are compared after.
-
-    The others count as still in training.
-    """
+) -> Batch:
+    """What the search proposes from the trials of the settled steps. The others count as still in training."""
     known = [trial for trial in trials if trial.step_id in settled]
     others = [trial for trial in trials if trial.step_id not in settled]
     finished = in_state(known, TrialState.succeeded)
-    passes = passes_for(job, finished)
     question = Question(
         space=search_space(context, options),
         preset=budget(options.preset, options.trials),
-        observations_in_order=[observation_of(trial, passes) for trial in finished],
+        observations_in_order=[observation_of(trial) for trial in finished],
         failed=[configuration_of(trial) for trial in in_state(known, TrialState.failed)],
         pending=[configuration_of(trial) for trial in [*in_state(known, TrialState.planned), *others]],
         # Not the number of workers there are: the same options and seed have to propose the same points.
@@ -148,8 +137,7 @@ def _next(
         max_seconds=options.max_seconds,
         stopped=[forecast_of(trial) for trial in in_state(known, TrialState.stopped)],
     )
-    batch = context.propose(question)
-    return batch, passes if batch.configurations or batch.stop_reason else None
+    return context.propose(question)
 
 
 def search_space(context: Context, options: ResolvedOptions) -> SearchSpace:

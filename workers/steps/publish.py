@@ -1,4 +1,4 @@
-"""The publish step: choose the winner, ask the gate, train it anew, measure it on the test part, keep it as a version.
+"""The publish step: choose the winner, rehearse it, ask the gate, train it anew, measure it on the test part, keep it.
 
 The only step that looks at the test part, and only to report on it: what it scores there decides nothing.
 """
@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from sqlmodel import Session
@@ -20,7 +21,7 @@ from app.repositories import events, jobs, tallies, users, versions
 from app.repositories import trials as trial_rows
 from app.repositories.tallies import Counted, Decision, Phase, Sum
 from app.tables import Job, Step, Trial, Version
-from engine.errors import DoesNotFitError
+from engine.evaluation import Evaluation
 from engine.stack import Stack
 from engine.training import Candidate, train_candidates
 from workers.context import Context
@@ -31,9 +32,10 @@ from workers.steps.averaged import averaged, members_of
 from workers.steps.evaluate import course_of
 from workers.steps.history import JobHistory, load_history
 from workers.steps.measure import Measure
+from workers.steps.rehearsal import rehearse
 from workers.steps.report import Finalists, base_failed, build_report, choose_finalists, with_intervals
 from workers.steps.telemetry import Stopwatch
-from workers.steps.trials import configuration_of, in_state, observation_of, passes_for, scores_after
+from workers.steps.trials import configuration_of, in_state, rouge_l_of
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Publication:
     def record(self, session: Session, job: Job) -> None:
         """Write report and version, flip the pointer to it if it is to be active, end the job."""
         job.report = self.report
+        job.passes = self.report["passes"]
         events.append(session, job, "report", self.report)
         jobs.set_status(session, job, JobStatus.succeeded)
         if self.version is not None:
@@ -81,35 +84,40 @@ def publish(context: Context, job: Job, step: Step, should_stop: Callable[[], bo
     with context.database.read() as session:
         finished = in_state(trial_rows.trials_of(session, job.tenant_id, job.id), TrialState.succeeded)
         history = load_history(session, job)
-    passes = passes_for(job, finished)
-    finalists = choose_finalists(finished, passes)
+    finalists = choose_finalists(finished)
     measure, watch = Measure(context, history, options, should_stop), Stopwatch()
+    with watch.during("train"):
+        rehearsal = (
+            None
+            if finalists.base_won
+            else rehearse(context, measure, history, options, _candidate(finalists.winner), should_stop)
+        )
     with watch.during("generate"):
-        decision = None if finalists.base_won else _ask_gate(measure, finalists, passes, history, options)
+        decision = None if rehearsal is None else _ask_gate(measure, finalists, rehearsal, history, options)
     activated = decision is not None and (
         options.activate == "always" or (options.activate == "gate" and decision.passed)
     )
     with watch.during("train"):
-        stacks = _train_anew(context, history, options, finalists, passes, should_stop)
+        stacks = _train_anew(context, history, options, finalists, should_stop)
     with watch.during("generate"):
         test = _test_scores(measure, stacks, history)
     split = history.split
     samples = {"train": len(split.train), "validation": len(split.validation), "test": len(split.test)}
     stop_reason = str((job.split or {}).get("stop_reason", ""))
+    passes = None if finalists.base_won else options.epochs
     report = build_report(finalists, passes, decision, options.gate_confidence, activated, stop_reason, test, samples)
-    if decision is None or stacks.winner is None:
+    if rehearsal is None or decision is None or stacks.winner is None:
         return Publication(report, None, "base_won", watch.seconds)
     with watch.during("publish"):
-        version = _keep(context, job, step, history, options, finalists.winner, stacks.winner, report)
+        version = _keep(context, job, step, history, options, finalists.winner, stacks.winner, rehearsal, report)
     return Publication(report, version, "passed" if decision.passed else "refused", watch.seconds)
 
 
 def _ask_gate(
-    measure: Measure, finalists: Finalists, passes: int | None, history: JobHistory, options: ResolvedOptions
+    measure: Measure, finalists: Finalists, rehearsal: Evaluation, history: JobHistory, options: ResolvedOptions
 ) -> GateDecision:
     memory = measure.memory(history.split.validation, history.split.train)
-    winner, base = (scores_after(trial, passes)["rouge_l"] for trial in (finalists.winner, finalists.base))
-    return decide(winner, base, memory.rouge_l, options.gate_confidence)
+    return decide(rehearsal.rouge_l, rouge_l_of(finalists.base), memory.rouge_l, options.gate_confidence)
 
 
 @dataclass(frozen=True)
@@ -125,14 +133,13 @@ def _train_anew(
     history: JobHistory,
     options: ResolvedOptions,
     finalists: Finalists,
-    passes: int | None,
     should_stop: Callable[[], bool],
 ) -> _Anew:
     """The winner's and the default LoRA's stacks, trained on train and validation part.
 
-    The search needed the validation part to choose; what it chose is then taught the latest samples too, with the same
-    passes, and the winner from several seeds, whose average is published. The default LoRA, which the report compares
-    with, is the ordinary one: a single training.
+    The validation part was needed to choose; what was chosen is then taught the latest samples too, as it was
+    rehearsed: from several seeds, whose average is published. The default LoRA, which the report compares with, is the
+    ordinary one: a single training.
 
     Raises:
         StepFailedError: `training_diverged`, the winner did this time, from every seed.
@@ -144,20 +151,13 @@ def _train_anew(
     trained = train_candidates(
         context.base,
         list(dict.fromkeys([*members, *default])),
-        replace(course_of(history, options, history.learned), passes=passes),
+        course_of(history, options, history.learned),
         should_stop=should_stop,
     )
     by_key = {one.key: one for one in trained}
     of_winner = [by_key[member.key] for member in members]
-    stacks = _Anew(averaged(of_winner), next((by_key[candidate.key].stack for candidate in default), None))
-    if members and stacks.winner is None:
-        if not all(one.fits for one in of_winner):
-            raise DoesNotFitError("memory does not suffice for the winner.")
-        raise StepFailedError(
-            "training_diverged",
-            "The winner's training diverged when the validation samples were added. A lower learning_rate helps.",
-        )
-    return stacks
+    winner = averaged(of_winner) if of_winner else None
+    return _Anew(winner, next((by_key[candidate.key].stack for candidate in default), None))
 
 
 def _candidate(trial: Trial) -> Candidate:
@@ -200,12 +200,13 @@ def _keep(
     options: ResolvedOptions,
     winner: Trial,
     stack: Stack,
+    rehearsal: Evaluation,
     report: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Put the winner into the store; the columns of its row."""
-    base, validation = context.base, observation_of(winner, report["passes"])
+    base = context.base
     metrics = {
-        "validation": {"loss": validation.loss, "rouge_l": validation.rouge_l},
+        "validation": {"loss": fmean(rehearsal.loss), "rouge_l": fmean(rehearsal.rouge_l)},
         "test": report["test"]["personalized"],
         "gate": report["gate"],
     }

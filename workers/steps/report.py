@@ -45,11 +45,8 @@ class Finalists:
         return self.winner.number == self.base.number
 
 
-def choose_finalists(finished: Sequence[Trial], passes: int | None) -> Finalists:
+def choose_finalists(finished: Sequence[Trial]) -> Finalists:
     """The winner among the trials that succeeded, and those it is compared with.
-
-    Args:
-        passes: after which the trials are compared.
 
     Raises:
         StepFailedError: the base is not among them, for its loss was not finite.
@@ -57,8 +54,8 @@ def choose_finalists(finished: Sequence[Trial], passes: int | None) -> Finalists
     base = next((trial for trial in finished if trial.origin == TrialOrigin.base), None)
     if base is None:
         raise base_failed()
-    observations = [observation_of(trial, passes) for trial in finished]
-    winner = choose_winner(observations, observation_of(base, passes))
+    observations = [observation_of(trial) for trial in finished]
+    winner = choose_winner(observations, observation_of(base))
     return Finalists(
         winner=base if winner.is_base or winner.index is None else finished[winner.index],
         reason=winner.reason,

@@ -37,8 +37,8 @@ class Stopwatch:
         self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
 
     def add_training(self, trained: Sequence[TrainedCandidate], seconds: float) -> None:
-        """Seconds in which these were trained and scored after each pass, shared out as their own clocks say."""
-        scoring = sum(scores.seconds for candidate in trained for scores in candidate.curve)
+        """Seconds in which these were trained and scored, shared out as their own clocks say."""
+        scoring = sum(candidate.scores.seconds for candidate in trained if candidate.scores is not None)
         whole = sum(candidate.seconds for candidate in trained)
         share = min(1.0, scoring / whole) if whole else 0.0
         self.add("train", seconds * (1 - share))
@@ -50,7 +50,7 @@ def tell_of_trial(job: Job, trial: Trial, state: str, began: float, ended: float
 
     Args:
         began, ended: seconds since the epoch. On an accelerator, those of one batch share them.
-        passes: after how many it was scored.
+        passes: that it made.
     """
     seconds = ended - began
     log.info("trial_measured", trial=trial.number, state=state, passes=passes, seconds=round(seconds, 3))

@@ -7,13 +7,12 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
-from app.job_states import TrialOrigin, TrialState
+from app.job_states import TrialState
 from app.tables import Job, Trial
 from engine.configuration import Configuration
 from engine.metrics import mean_and_se
 from workers.search.early_stopping import Complete, Forecast
 from workers.search.observations import Observation
-from workers.search.passes import best_passes
 
 
 def configuration_of(trial: Trial) -> Configuration:
@@ -24,52 +23,37 @@ def in_state(trials: Sequence[Trial], state: TrialState) -> list[Trial]:
     return [trial for trial in trials if trial.state == state]
 
 
-def passes_of(trial: Trial) -> list[dict[str, list[float]]]:
-    """Scores of a trial after each pass it made, `loss` and `rouge_l` of each validation sample. The base has one."""
-    scores = trial.scores or {}
-    # Trials of a job that began before scores were kept for every pass have those of the last one.
-    return scores["passes"] if "passes" in scores else [{name: scores[name] for name in ("loss", "rouge_l")}]
-
-
-def scores_after(trial: Trial, passes: int | None) -> dict[str, list[float]]:
-    """Its scores after so many passes, or its last where it made no more; None: its last."""
-    made = passes_of(trial)
-    return made[min(passes or len(made), len(made)) - 1]
-
-
-def observation_of(trial: Trial, passes: int | None) -> Observation:
-    """The scores of a trial that succeeded after so many passes; None: its last."""
-    after = scores_after(trial, passes)
-    loss, rouge_l = mean_and_se(after["loss"]), mean_and_se(after["rouge_l"])
+def observation_of(trial: Trial) -> Observation:
+    """The scores of a trial that succeeded."""
+    scores = _scores(trial)
+    loss, rouge_l = mean_and_se(scores["loss"]), mean_and_se(scores["rouge_l"])
     return Observation(configuration_of(trial), *loss, *rouge_l, trial.parameters or 0)
 
 
-def complete_of(trial: Trial, passes: int | None) -> Complete:
-    """A trial that succeeded, with its losses after each of so many passes."""
-    # Of a trial from before scores were kept for every pass, the mean losses were.
-    losses = (trial.scores or {}).get("curve") or [fmean(after["loss"]) for after in passes_of(trial)[:passes]]
-    return Complete(tuple(losses), observation_of(trial, passes))
+def rouge_l_of(trial: Trial) -> list[float]:
+    """ROUGE-L of each validation sample, of a trial that succeeded."""
+    found: list[float] = _scores(trial)["rouge_l"]
+    return found
 
 
-def show_after(trial: Trial, passes: int | None) -> None:
-    """Set the columns that clients see to a succeeded trial's scores after so many passes."""
-    seen = observation_of(trial, passes)
+def complete_of(trial: Trial) -> Complete:
+    """A trial that succeeded, with its losses after each of its passes."""
+    return Complete(tuple(_scores(trial)["curve"]), observation_of(trial))
+
+
+def show(trial: Trial) -> None:
+    """Set the columns that clients see to a succeeded trial's scores."""
+    seen = observation_of(trial)
     trial.loss, trial.loss_se, trial.rouge_l, trial.rouge_l_se = seen.loss, seen.loss_se, seen.rouge_l, seen.rouge_l_se
 
 
-def passes_for(job: Job, finished: Sequence[Trial]) -> int | None:
-    """How many passes this job's stacks are given: what its search chose, else what these trials say; None: unknown.
-
-    Args:
-        finished: trials that succeeded, those after the initial design too.
-    """
-    if job.passes is not None:
-        return job.passes
-    design = [trial for trial in finished if trial.round == 0 and trial.origin != TrialOrigin.base]
-    if not design or not all("passes" in (trial.scores or {}) for trial in design):
-        # A job that began before scores were kept for every pass makes all of them to its end.
-        return None
-    return best_passes([[fmean(after["rouge_l"]) for after in passes_of(trial)] for trial in design])
+def _scores(trial: Trial) -> dict[str, Any]:
+    scores = trial.scores or {}
+    if "passes" not in scores:
+        return scores
+    # A trial of a job that began when all scores were kept for every pass.
+    passes = scores["passes"]
+    return {**passes[-1], "curve": [fmean(after["loss"]) for after in passes]}
 
 
 def forecast_of(trial: Trial) -> Observation:

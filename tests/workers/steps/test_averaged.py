@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from engine.averaging import average_stacks
 from engine.base import Base
+from engine.errors import DoesNotFitError
 from engine.training import Course, train_candidates
 from tests.engine.test_training import CANDIDATE, HISTORY, SETTINGS
+from workers.failures import StepFailedError
 from workers.steps.averaged import averaged, members_of
 
 
@@ -27,15 +31,15 @@ def test_a_member_that_diverged_is_left_out_of_the_average(base: Base) -> None:
     assert third is not None
     of_two = averaged([trained[0], replace(trained[1], stack=None), trained[2]])
     expected = average_stacks([first, third])
-    assert of_two is not None
     assert all((of_two.a[name] == expected.a[name]).all() for name in expected.a)
     of_all = averaged(trained)
     assert second is not None
-    assert of_all is not None
     assert any((of_all.a[name] != of_two.a[name]).any() for name in of_all.a)
 
 
 def test_where_none_trained_well_there_is_no_average(base: Base) -> None:
     trained = train_candidates(base, [CANDIDATE], Course(HISTORY, SETTINGS))
-    assert averaged([replace(trained[0], stack=None)]) is None
-    assert averaged([]) is None
+    with pytest.raises(StepFailedError, match="lower learning_rate"):
+        averaged([replace(trained[0], stack=None)])
+    with pytest.raises(DoesNotFitError):
+        averaged([replace(trained[0], stack=None), replace(trained[0], stack=None, fits=False)])

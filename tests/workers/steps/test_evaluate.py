@@ -134,20 +134,22 @@ def test_the_parts_of_a_job_are_disjoint_in_time_order_and_name_the_samples_to_l
     assert found.profile == "Keeps a garden."
 
 
-def test_a_trial_is_kept_with_its_scores_after_each_pass_and_their_errors_and_no_stack(context: Context) -> None:
+def test_a_trial_is_kept_with_scores_and_errors_and_its_losses_after_each_pass_and_no_stack(
+    context: Context,
+) -> None:
     add_person(context.database)
     job = add_job(context.database, context.settings, trials=4, epochs=2)
     after_first_evaluation(context, job)
     base, default = trials_now(context.database, job)[:2]
     size = parameter_count(context.base.projections, Configuration.default_lora(context.base.n_layers))
     assert (base.parameters, default.parameters) == (0, size)
-    for trial, passes in ((base, 1), (default, 2)):
+    for trial, passes in ((base, 0), (default, 2)):
         assert trial.scores is not None
-        assert list(trial.scores) == ["passes"]
-        after = trial.scores["passes"]
-        assert [[len(scores[name]) for name in ("loss", "rouge_l")] for scores in after] == [[2, 2]] * passes
-        assert trial.loss == pytest.approx(sum(after[-1]["loss"]) / 2)
-        assert trial.rouge_l == pytest.approx(sum(after[-1]["rouge_l"]) / 2)
+        assert set(trial.scores) == {"loss", "rouge_l", "curve"}
+        assert [len(trial.scores[name]) for name in ("loss", "rouge_l", "curve")] == [2, 2, passes]
+        assert trial.loss == pytest.approx(sum(trial.scores["loss"]) / 2)
+        assert trial.rouge_l == pytest.approx(sum(trial.scores["rouge_l"]) / 2)
+        assert not passes or trial.scores["curve"][-1] == pytest.approx(trial.loss)
         assert trial.loss_se is not None
         assert trial.loss_se > 0
         assert trial.finished_at is not None
@@ -206,6 +208,15 @@ def test_diverging_trials_fail_with_a_reason_and_the_job_goes_on(context: Contex
     assert stored(context.settings) == []
 
 
+def test_a_trial_makes_as_many_passes_as_trials_do_and_not_those_of_what_is_published(context: Context) -> None:
+    add_person(context.database)
+    context.settings = context.settings.model_copy(update={"trial_epochs": 2})
+    jobs = [add_job(context.database, context.settings, trials=4, epochs=epochs) for epochs in (1, 3)]
+    run_all(context)
+    for job, passes in zip(jobs, (1, 2), strict=True):
+        assert [len((t.scores or {})["curve"]) for t in trials_now(context.database, job)] == [0, *[passes] * 3]
+
+
 def test_progress_is_told_while_a_step_trains_and_dropped_when_it_ends(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,7 +272,6 @@ def test_a_trial_that_cannot_win_is_stopped_early_counts_as_done_and_never_wins(
             return not self.is_ready or len(asked) % 2 == 0
 
     monkeypatch.setattr(evaluate_step, "StoppingRule", Strict)
-    monkeypatch.setattr("workers.steps.trials.best_passes", lambda _curves: 2)
     add_person(context.database)
     job = add_job(context.database, context.settings, trials=14, epochs=2)
     run_all(context)
@@ -275,7 +285,7 @@ def test_a_trial_that_cannot_win_is_stopped_early_counts_as_done_and_never_wins(
     # The initial design is completed: it is what forecasts are made from.
     assert all(trial.origin == TrialOrigin.proposed for trial in stopped)
     assert all(trial.loss is None for trial in stopped)
-    assert all(len(trial.scores["passes"]) == 1 and trial.scores["forecast"]["loss_se"] > 0 for trial in stopped)  # type: ignore[index]
+    assert all(len(trial.scores["curve"]) == 1 and trial.scores["forecast"]["loss_se"] > 0 for trial in stopped)  # type: ignore[index]
     assert len(trials) == 14
     assert ended.report is not None
     assert ended.report["winner"]["trial"] not in [trial.number for trial in stopped]
