@@ -116,5 +116,5 @@ def _reason_to_skip(given: Import, added: history.Added, settings: Settings) -> 
 def _too_short(count: int, settings: Settings) -> str:
     return (
         f"{count} samples are too few to personalise: at least {settings.min_history_samples} are needed "
-        "(70 % train, 10 % validation, 20 % test). Send more of this user's history."
+        "(60 % train, 20 % validation, 20 % test). Send more of this user's history."
     )

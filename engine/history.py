@@ -14,12 +14,14 @@ from typing import Generic, TypeVar
 
 from engine.errors import HistoryTooShortError
 
-TRAIN_FRACTION = Fraction(7, 10)
-VALIDATION_FRACTION = Fraction(1, 10)
+TRAIN_FRACTION = Fraction(3, 5)
+VALIDATION_FRACTION = Fraction(1, 5)
+KNOWN_FRACTION = TRAIN_FRACTION + VALIDATION_FRACTION
+"""60 / 20 / 20 % in time order. MiLP (section 4.1) has 70 / 10 / 20; here what is published learns the validation part
+too, so that a larger one costs it nothing, and a tenth of a hundred samples tells little of ROUGE-L. Exact fractions,
+for in floating point 0.6 * 95 is less than 57 and would cost that user a training sample."""
 MIN_SAMPLES = 20
-"""70 / 10 / 20 % in time order (MiLP, section 4.1). Twenty samples are the fewest that leave two for validation
-and four for test; fewer validation answers than that tell nothing about ROUGE-L. Exact fractions, for in floating point
-0.7 * 90 is 62.99 and would cost that user a training sample."""
+"""The fewest that leave four for validation and four for test."""
 
 PROFILE_QUERY = "What do you know about me?"
 PROFILE_KIND = "profile"
@@ -50,7 +52,7 @@ class Split(Generic[T]):
 
 
 def split_in_time(samples: Sequence[T], min_samples: int = MIN_SAMPLES) -> Split[T]:
-    """Split a history that is already in time order: first 70 % train, next 10 % validation, last 20 % test.
+    """Split a history that is already in time order: first 60 % train, next 20 % validation, last 20 % test.
 
     Raises:
         HistoryTooShortError: fewer than `min_samples`.
@@ -59,7 +61,7 @@ def split_in_time(samples: Sequence[T], min_samples: int = MIN_SAMPLES) -> Split
     if count < min_samples:
         raise HistoryTooShortError(
             f"{count} samples are too few to personalise: at least {min_samples} are needed "
-            "(70 % train, 10 % validation, 20 % test). Send more of this user's history."
+            "(60 % train, 20 % validation, 20 % test). Send more of this user's history."
         )
     train_end = int(count * TRAIN_FRACTION)
     validation_end = train_end + max(1, int(count * VALIDATION_FRACTION))

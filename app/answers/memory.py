@@ -1,7 +1,7 @@
 """The memory prompt's retrievers, one a user, kept until the user's history changes.
 
-A retriever sees the first 70 % in time order of the history as it is at present: the train part of a job that would
-start now. So while a history stands as it was when a report was made, nothing that report tests on is shown. Once it
+A retriever sees the first 80 % in time order of the history as it is at present: the train and validation part of a
+job that would start now. So while a history stands as it was when a report was made, nothing that report tests on is shown. Once it
 has grown, the part grows with it, and may reach samples that an older report tested on.
 """
 
@@ -16,7 +16,7 @@ from sqlmodel import Session
 from adapters_store import layout
 from app.repositories import history
 from app.tables import User
-from engine.history import TRAIN_FRACTION, Sample
+from engine.history import KNOWN_FRACTION, Sample
 from engine.memory import MemoryRetriever
 
 USERS_KEPT = 64
@@ -44,7 +44,7 @@ class MemoryCache:
                 self._kept.move_to_end(key)
                 return found[1]
         samples = [history.to_sample(row) for row in history.samples_in_order(session, *key)]
-        built = MemoryRetriever(train_part(samples))
+        built = MemoryRetriever(known_part(samples))
         with self._lock:
             self._kept[key] = (state, built)
             self._kept.move_to_end(key)
@@ -64,6 +64,6 @@ class MemoryCache:
             self._kept.clear()
 
 
-def train_part(samples: Sequence[Sample]) -> Sequence[Sample]:
-    """The samples that may be shown: the train part of the split; of a history too short for one, at least one."""
-    return samples[: max(1, int(len(samples) * TRAIN_FRACTION))]
+def known_part(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """The samples that may be shown: all before the test part; of a history too short for one, at least one."""
+    return samples[: max(1, int(len(samples) * KNOWN_FRACTION))]

@@ -12,9 +12,9 @@ from engine.history import MIN_SAMPLES, PROFILE_QUERY, Sample, profile_samples, 
 
 @pytest.mark.parametrize(
     ("count", "train", "validation", "test"),
-    [(20, 14, 2, 4), (29, 20, 2, 7), (90, 63, 9, 18), (100, 70, 10, 20), (120, 84, 12, 24), (170, 119, 17, 34)],
+    [(20, 12, 4, 4), (29, 17, 5, 7), (90, 54, 18, 18), (95, 57, 19, 19), (100, 60, 20, 20), (170, 102, 34, 34)],
 )
-def test_a_split_has_exactly_70_10_and_20_percent(count: int, train: int, validation: int, test: int) -> None:
+def test_a_split_has_exactly_60_20_and_20_percent(count: int, train: int, validation: int, test: int) -> None:
     split = split_in_time(range(count))
     assert (len(split.train), len(split.validation), len(split.test)) == (train, validation, test)
 
@@ -23,8 +23,8 @@ def test_a_split_has_exactly_70_10_and_20_percent(count: int, train: int, valida
 def test_a_split_is_the_whole_history_in_order(count: int) -> None:
     split = split_in_time(range(count))
     assert [*split.train, *split.validation, *split.test] == list(range(count))
-    assert len(split.train) == count * 7 // 10
-    assert len(split.validation) == count // 10
+    assert len(split.train) == count * 3 // 5
+    assert len(split.validation) == count // 5
 
 
 @pytest.mark.parametrize("count", [0, 1, MIN_SAMPLES - 1])
@@ -36,7 +36,7 @@ def test_a_history_too_short_to_split_says_how_many_are_needed(count: int) -> No
 def test_a_smallest_history_that_is_set_higher_is_kept_to() -> None:
     with pytest.raises(HistoryTooShortError, match="at least 50"):
         split_in_time(range(49), min_samples=50)
-    assert len(split_in_time(range(50), min_samples=50).train) == 35
+    assert len(split_in_time(range(50), min_samples=50).train) == 30
 
 
 def test_each_sentence_of_a_profile_becomes_a_sample() -> None:

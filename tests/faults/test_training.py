@@ -86,7 +86,7 @@ def test_a_history_that_makes_every_training_diverge_fails_its_trials_with_a_rea
     wrong: list[str] = []
     for number in range(figures.rounds(3, 1)):
         history = samples(20)
-        place = moments.randrange(14)
+        place = moments.randrange(12)
         poisoned = history[place]
         history[place] = Sample(poisoned.query, f"A {POISON} and a {POISON}.", poisoned.time)
         add_person(context.database, history, f"person-{number}")

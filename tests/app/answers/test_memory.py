@@ -1,8 +1,8 @@
-"""The memory prompt remembers the train part only, and always the history as it is."""
+"""The memory prompt remembers nothing of the test part, and always the history as it is."""
 
 from __future__ import annotations
 
-from app.answers.memory import USERS_KEPT, MemoryCache, train_part
+from app.answers.memory import USERS_KEPT, MemoryCache, known_part
 from app.database import Database
 from app.importing import Import
 from app.intake import take_in
@@ -31,14 +31,15 @@ def test_what_the_reports_test_on_is_never_remembered(database: Database, settin
     # Sent in the wrong order: what counts is when they happened.
     add(database, settings, history[::-1])
     seen = nearest(database, MemoryCache(), "question 39 answer 39")
-    assert set(seen) == {sample.query for sample in split_in_time(history).train}
-    assert len(seen) == 28
+    split = split_in_time(history)
+    assert set(seen) == {sample.query for sample in [*split.train, *split.validation]}
+    assert len(seen) == 32
 
 
 def test_a_short_history_is_remembered_as_far_as_there_is_one() -> None:
-    assert len(train_part(samples(1))) == 1
-    assert len(train_part(samples(3))) == 2
-    assert list(train_part([])) == []
+    assert len(known_part(samples(1))) == 1
+    assert len(known_part(samples(3))) == 2
+    assert list(known_part([])) == []
 
 
 def test_a_retriever_is_kept_until_the_history_changes(database: Database, settings: Settings) -> None:
@@ -52,7 +53,7 @@ def test_a_retriever_is_kept_until_the_history_changes(database: Database, setti
     with database.read() as session:
         assert cache.retriever(session, users.get_user(session, TENANT, "u")) is first, "nothing new was sent"
     add(database, settings, samples(10, first=10))
-    assert len(nearest(database, cache, "question")) == 14
+    assert len(nearest(database, cache, "question")) == 16
 
 
 def test_another_history_of_the_same_length_is_another_history(database: Database, settings: Settings) -> None:

@@ -13,7 +13,7 @@ from tests.evaluation.measure.people_files import write_people
 
 def test_a_history_is_split_in_time_as_the_service_splits_it(tmp_path: Path) -> None:
     (person,) = read_people("s", [write_people(tmp_path / "p.jsonl", "ada")])
-    assert [len(part) for part in (person.split.train, person.split.validation, person.split.test)] == [14, 2, 4]
+    assert [len(part) for part in (person.split.train, person.split.validation, person.split.test)] == [12, 4, 4]
     assert (person.set, person.user, person.profile) == ("s", "ada", "ada keeps a garden.")
 
 
@@ -42,6 +42,6 @@ def test_a_pair_that_comes_twice_counts_once(tmp_path: Path) -> None:
 def test_remembering_less_keeps_the_latest_of_the_train_part_and_all_of_the_others(tmp_path: Path) -> None:
     (person,) = read_people("s", [write_people(tmp_path / "p.jsonl", "ada")])
     half = person.remembering(0.5)
-    assert half.split.train == person.split.train[-7:]
+    assert half.split.train == person.split.train[-6:]
     assert (half.split.validation, half.split.test) == (person.split.validation, person.split.test)
     assert len(person.remembering(0.001).split.train) == 1

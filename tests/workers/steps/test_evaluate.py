@@ -67,12 +67,12 @@ def test_no_validation_or_test_text_reaches_training(context: Context, monkeypat
         return train_candidates(base, candidates, course, **named)
 
     monkeypatch.setattr(evaluate_step, "train_candidates", train_and_note)
-    add_person(context.database, marked(range(14, 20)))
+    add_person(context.database, marked(range(12, 20)))
     job = add_job(context.database, context.settings, trials=4)
     run_all(context)
     assert job_now(context.database, job).status == "succeeded"
-    # Two evaluate steps: 14 pairs and the profile each.
-    assert len(seen) == 2 * (14 * 2 + 1)
+    # Two evaluate steps: 12 pairs and the profile each.
+    assert len(seen) == 2 * (12 * 2 + 1)
     assert not any(MARKER in text for text in seen)
 
 
@@ -97,17 +97,17 @@ def weights_after_first_evaluation(context: Context, user_id: str, pairs: list[S
 
 def test_trained_weights_do_not_depend_on_validation_and_test_text(context: Context) -> None:
     plain = weights_after_first_evaluation(context, "plain", samples())
-    other = weights_after_first_evaluation(context, "marked", marked(range(14, 20)))
+    other = weights_after_first_evaluation(context, "marked", marked(range(12, 20)))
     assert all(torch.equal(tensor, other[name]) for name, tensor in plain.items())
 
 
 def test_trained_weights_depend_on_train_text(context: Context) -> None:
     plain = weights_after_first_evaluation(context, "plain", samples())
-    other = weights_after_first_evaluation(context, "marked", marked([13]))
+    other = weights_after_first_evaluation(context, "marked", marked([11]))
     assert not any(torch.equal(tensor, other[name]) for name, tensor in plain.items())
 
 
-@pytest.mark.parametrize(("part", "same"), [(range(14, 16), False), (range(16, 20), True)])
+@pytest.mark.parametrize(("part", "same"), [(range(12, 16), False), (range(16, 20), True)])
 def test_a_search_is_scored_on_validation_text_and_not_on_test_text(
     context: Context, part: Sequence[int], same: bool
 ) -> None:
@@ -146,9 +146,9 @@ def test_a_trial_is_kept_with_scores_and_errors_and_its_losses_after_each_pass_a
     for trial, passes in ((base, 0), (default, 2)):
         assert trial.scores is not None
         assert set(trial.scores) == {"loss", "rouge_l", "curve"}
-        assert [len(trial.scores[name]) for name in ("loss", "rouge_l", "curve")] == [2, 2, passes]
-        assert trial.loss == pytest.approx(sum(trial.scores["loss"]) / 2)
-        assert trial.rouge_l == pytest.approx(sum(trial.scores["rouge_l"]) / 2)
+        assert [len(trial.scores[name]) for name in ("loss", "rouge_l", "curve")] == [4, 4, passes]
+        assert trial.loss == pytest.approx(sum(trial.scores["loss"]) / 4)
+        assert trial.rouge_l == pytest.approx(sum(trial.scores["rouge_l"]) / 4)
         assert not passes or trial.scores["curve"][-1] == pytest.approx(trial.loss)
         assert trial.loss_se is not None
         assert trial.loss_se > 0
