@@ -1,8 +1,8 @@
 """The memory prompt's retrievers, one a user, kept until the user's history changes.
 
 A retriever sees the first 80 % in time order of the history as it is at present: the train and validation part of a
-job that would start now. So while a history stands as it was when a report was made, nothing that report tests on is shown. Once it
-has grown, the part grows with it, and may reach samples that an older report tested on.
+job that would start now. So while a history stands as it was when a report was made, nothing that report tests on is
+shown. Once it has grown, the part grows with it, and may reach samples that an older report tested on.
 """
 
 from __future__ import annotations
