@@ -18,7 +18,7 @@ from app.errors import DatabaseAwayError
 from app.repositories import steps
 from app.repositories.clock import database_now
 from app.tables import Step
-from engine.cores import CORES
+from engine.training import has_room
 from workers.context import Context
 from workers.runner import run_step
 
@@ -50,7 +50,7 @@ def work(
     """
 
     def training(session: Session, moment: datetime) -> Step | None:
-        return steps.training_to_make(session, moment, rung) if CORES.are_idle else None
+        return steps.training_to_make(session, moment, rung) if has_room(context.base) else None
 
     plans = Beside(context, steps.plan_to_make, is_leaving, interrupt)
     with plans, Beside(context, training, is_leaving) as beside:

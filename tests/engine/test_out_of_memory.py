@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 import pytest
 import torch
 
-import engine.training
+from engine import joint
 from engine.base import Base
 from engine.errors import DoesNotFitError
 from engine.lanes import spread
+from engine.learner import Learner
 from engine.out_of_memory import is_out_of_memory
+from engine.party import Party
 from engine.training import Candidate, Course, train_candidates
 from tests.engine.test_training import CANDIDATE, COMPANY, HISTORY, SETTINGS, assert_same_weights
 
@@ -84,14 +86,14 @@ def test_a_candidate_that_does_not_fit_even_alone_fails_and_the_others_end_as_ev
 ) -> None:
     base, told = tiny_base("llama"), list[tuple[int, int]]()
     large = Candidate("large", COMPANY[0].configuration, seed=5)
-    step = engine.training._Group._step
+    step = joint.step
 
-    def limited(group: engine.training._Group, learners: Sequence[engine.training.Learner]) -> None:
-        if any(learner.candidate.key == "large" and len(learner.losses) == 2 for learner in learners):
+    def limited(running: Sequence[tuple[Party, Learner]]) -> None:
+        if any(learner.candidate.key == "large" and len(learner.losses) == 2 for _, learner in running):
             raise asked_for_too_much()
-        step(group, learners)
+        step(running)
 
-    monkeypatch.setattr("engine.training._Group._step", limited)
+    monkeypatch.setattr(joint, "step", limited)
     course = Course(HISTORY, SETTINGS)
     failed, healthy = train_candidates(base, [large, CANDIDATE], course, on_step=lambda *done: told.append(done))
     assert (failed.stack, failed.fits, failed.complete) == (None, False, False)
