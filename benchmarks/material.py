@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from benchmarks.results_file import ROOT
 from engine.base import Base, load_base
@@ -65,6 +66,26 @@ def base_folder() -> str:
 def service_base() -> Base:
     """The base as the service loads it, on all cores."""
     return load_base(base_folder(), threads=os.cpu_count() or 1)
+
+
+def tiny_base(folder: Path) -> Base:
+    """A base of random weights that takes next to nothing, saved in the folder, with the small base's tokenizer."""
+    tokenizer = AutoTokenizer.from_pretrained(ROOT / "base_model")
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return load_base(str(folder), threads=os.cpu_count() or 1)
 
 
 def default_lora(base: Base, user: int) -> Configuration:  # noqa: ARG001 - a Mix

@@ -1,7 +1,9 @@
 """What the web service adds to an answer: a real uvicorn process, asked so many times a second for one token.
 
 The time outside the engine is the client's, from the request's first byte to the answer's last, less the engine's own
-(benchmarks.serve.timed_app). Beside it a route without model, database or thread: what HTTP costs by itself.
+(benchmarks.serve.timed_app). What the service adds does not depend on the base: it is measured on one that takes next
+to nothing, so that requests do not wait for a core that decodes, and on the base itself, at the same rate and at one
+that leaves cores free. Beside them a route without model, database or thread: what HTTP costs by itself.
 """
 
 from __future__ import annotations
@@ -28,15 +30,17 @@ from app.embedded.service import child_environment, local_url
 from app.repositories import api_keys
 from app.settings import Settings
 from app.tables import ApiKey
+from benchmarks.material import tiny_base
 from benchmarks.published import publish_generated
 from benchmarks.results_file import ROOT, Row, alone, limited
 from benchmarks.serve.answers import percentile
 from engine.base import Base
 
 PER_SECOND = 100
-RATES = (PER_SECOND, 20)
-"""The rate of the target, and one at which two cores have time to spare: beyond that, answers wait for each other."""
+SLOWLY = 20
+"""A rate at which two cores have time to spare: beyond that, answers wait for each other."""
 LIMIT_MS = 5.0
+TINY = "a tiny base"
 USERS = 8
 _KEY_ID, _SECRET = f"key_{0:024x}", f"{0:064x}"
 """A key of the database, as clients have: looking it up is part of what the service adds."""
@@ -45,32 +49,50 @@ _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 
 
 def api_rows(base: Base, queries: Sequence[str], *, seconds: float, repeats: int) -> list[Row]:
-    """The service's rows; each repeat asks both routes, one after the other."""
+    """The service's rows, each repeated."""
+    with tempfile.TemporaryDirectory(prefix="milp-bench-") as folder:
+        tiny = tiny_base(Path(folder))
+        alive, (quick,) = _asked(tiny, queries, [PER_SECOND], seconds, repeats)
+    _, found = _asked(base, queries, [PER_SECOND, SLOWLY], seconds, repeats)
+    rows = [
+        alone(f"/livez, {PER_SECOND} a second: p50", "ms", [median(times) for times in alive]),
+        alone(f"/livez, {PER_SECOND} a second: p99", "ms", [percentile(times, 0.99) for times in alive]),
+    ]
+    rows += _of_answers(f"/responses of {TINY}, {PER_SECOND} a second", quick, LIMIT_MS)
+    for rate, timed in zip((PER_SECOND, SLOWLY), found, strict=True):
+        rows += _of_answers(f"/responses, {rate} a second", timed)
+    return rows
+
+
+_Timed = list[list[tuple[float, float]]]
+"""Of each repeat (seconds in all, milliseconds in the engine) of each answer."""
+
+
+def _asked(
+    base: Base, queries: Sequence[str], rates: Sequence[int], seconds: float, repeats: int
+) -> tuple[list[list[float]], list[_Timed]]:
+    """Milliseconds of the plain route, repeat by repeat, and what answers took at each rate; one after the other."""
     alive: list[list[float]] = []
-    found: dict[int, list[list[tuple[float, float]]]] = {rate: [] for rate in RATES}
+    found: list[_Timed] = [[] for _ in rates]
     with _service(base) as address:
         answers = [_post(f"/v1/users/user-{i % USERS}/responses", queries[i % len(queries)]) for i in range(64)]
         plain = [b"GET /livez HTTP/1.1\r\nHost: bench\r\n\r\n"]
         asyncio.run(_Client(*address).ask(answers, 1.0))  # stacks and caches are warm then
         for _ in range(repeats):
-            for rate in RATES:
-                found[rate].append(asyncio.run(_Client(*address, rate).ask(answers, seconds)))
+            for rate, timed in zip(rates, found, strict=True):
+                timed.append(asyncio.run(_Client(*address, rate).ask(answers, seconds)))
             alive.append([1e3 * total for total, _ in asyncio.run(_Client(*address).ask(plain, seconds))])
-    rows = [
-        alone(f"/livez, {PER_SECOND} a second: p50", "ms", [median(times) for times in alive]),
-        alone(f"/livez, {PER_SECOND} a second: p99", "ms", [percentile(times, 0.99) for times in alive]),
+    return alive, found
+
+
+def _of_answers(what: str, repeated: _Timed, limit: float | None = None) -> list[Row]:
+    outside = [[1e3 * total - inside for total, inside in timed] for timed in repeated]
+    name, late = f"{what}: outside the engine, p99", [percentile(times, 0.99) for times in outside]
+    return [
+        alone(name, "ms", late) if limit is None else limited(name, "ms", late, limit),
+        alone(f"{what}: outside the engine, p50", "ms", [median(times) for times in outside]),
+        alone(f"{what}: in the engine, p50", "ms", [median(inside for _, inside in timed) for timed in repeated]),
     ]
-    for rate, repeated in found.items():
-        outside = [[1e3 * total - inside for total, inside in timed] for timed in repeated]
-        late, what = [percentile(times, 0.99) for times in outside], f"/responses, {rate} a second: outside the engine"
-        rows += [
-            limited(f"{what}, p99", "ms", late, LIMIT_MS) if rate == PER_SECOND else alone(f"{what}, p99", "ms", late),
-            alone(f"{what}, p50", "ms", [median(times) for times in outside]),
-            alone(
-                f"/responses, {rate} a second: in the engine, p50", "ms", [median(i for _, i in t) for t in repeated]
-            ),
-        ]
-    return rows
 
 
 class RefusedError(Exception):
