@@ -15,7 +15,7 @@ import structlog
 from sqlmodel import Session
 
 from app.errors import DatabaseAwayError
-from app.repositories import steps
+from app.repositories import waiting
 from app.repositories.clock import database_now
 from app.tables import Step
 from engine.training import has_room
@@ -50,9 +50,9 @@ def work(
     """
 
     def training(session: Session, moment: datetime) -> Step | None:
-        return steps.training_to_make(session, moment, rung) if has_room(context.base) else None
+        return waiting.training_to_make(session, moment, rung) if has_room(context.base) else None
 
-    plans = Beside(context, steps.plan_to_make, is_leaving, interrupt)
+    plans = Beside(context, waiting.plan_to_make, is_leaving, interrupt)
     with plans, Beside(context, training, is_leaving) as beside:
         run_step(context, step_id, is_leaving)
         beside.end()

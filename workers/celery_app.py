@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError
 from app.database import Database
 from app.logging import configure_logging
 from app.process_memory import keep_little
-from app.repositories.steps import begins_job
+from app.repositories.waiting import begins_job
 from app.settings import get_settings
 from app.tables import Step
 from app.tracing import start_tracing

@@ -15,7 +15,7 @@ import structlog
 
 from app.database import Database
 from app.errors import DatabaseAwayError
-from app.repositories import steps
+from app.repositories import steps, waiting
 from app.repositories.clock import database_now
 from app.tables import Step
 
@@ -96,7 +96,7 @@ class Dispatcher(threading.Thread):
             self._release(moment)
         self._looked = time.monotonic()
         with self._database.read() as session:
-            due = steps.due_steps(session, moment, AT_ONCE)
+            due = waiting.due(session, moment, AT_ONCE)
         for step in due:
             # Marked only once it was sent: if the broker is away, the step stays due.
             self._send(step)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from app.job_states import FINAL, JobStatus, StepKind
-from app.repositories import jobs, steps
+from app.repositories import jobs, waiting
 from app.repositories.clock import database_now
 from app.tables import Job
 from workers.beside import work
@@ -30,7 +30,7 @@ def run_job(
     while True:
         with context.database.read() as session:
             present = jobs.get_job(session, job.tenant_id, job.id)
-            due = [s for s in steps.due_steps(session, database_now(session), 100) if s.job_id == job.id]
+            due = [s for s in waiting.due(session, database_now(session), 100) if s.job_id == job.id]
         if present.status in FINAL or (until is not None and any(step.kind == until for step in due)):
             return present.status
         if not due:

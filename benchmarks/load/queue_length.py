@@ -11,7 +11,7 @@ import httpx
 import psutil
 from sqlalchemy import text
 
-from app.repositories import steps
+from app.repositories import waiting
 from app.repositories.clock import database_now
 from benchmarks.bounds import Bounded, at_most
 from benchmarks.load.service import SAMPLES, Running, add_queued_jobs
@@ -90,7 +90,7 @@ def _operations(service: Running, http: httpx.Client, length: int) -> dict[str, 
 
     def look_for_work(_: int) -> None:
         with service.database.read() as session:
-            steps.due_steps(session, database_now(session), _AT_ONCE)
+            waiting.due(session, database_now(session), _AT_ONCE)
 
     return {
         "history with a new job": enqueue,

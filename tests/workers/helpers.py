@@ -12,7 +12,7 @@ from sqlmodel import select
 from app.database import Database
 from app.job_options import JobOptions
 from app.job_states import StepKind, TrialState
-from app.repositories import history, jobs, steps, users
+from app.repositories import history, jobs, users, waiting
 from app.settings import Settings
 from app.tables import Event, Job, Step, Trial, Version, now
 from engine.history import Sample
@@ -54,7 +54,7 @@ def add_job(database: Database, settings: Settings, user_id: str = USER, **optio
 def due(database: Database) -> list[int]:
     """Ids of the steps the broker would be rung for now."""
     with database.read() as session:
-        return [step.id or 0 for step in steps.due_steps(session, now() + timedelta(days=1), 100)]
+        return [step.id or 0 for step in waiting.due(session, now() + timedelta(days=1), 100)]
 
 
 def run_next(context: Context) -> bool:

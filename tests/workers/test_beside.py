@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.job_states import StepKind, StepState, TrialOrigin, TrialState
-from app.repositories import steps
+from app.repositories import steps, waiting
 from app.tables import Job, Step, now
 from engine.base import Base
 from engine.training import Candidate, Course, train_candidates
@@ -25,7 +25,7 @@ PATIENCE = 60
 
 
 def plans_beside(context: Context) -> Beside:
-    return Beside(context, steps.plan_to_make, lambda: False)
+    return Beside(context, waiting.plan_to_make, lambda: False)
 
 
 def test_a_plan_that_becomes_due_is_made_while_the_process_does_something_else(context: Context) -> None:
@@ -72,7 +72,7 @@ def test_a_plan_at_work_is_interrupted_and_given_back_when_the_worker_has_to_end
     context.propose = propose
     add_person(context.database)
     job = add_job(context.database, context.settings)
-    with Beside(context, steps.plan_to_make, leaving.is_set, interrupted.set):
+    with Beside(context, waiting.plan_to_make, leaving.is_set, interrupted.set):
         assert asked.wait(PATIENCE)
         leaving.set()
 

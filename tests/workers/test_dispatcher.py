@@ -12,7 +12,7 @@ import pytest
 
 from app.database import Database
 from app.job_states import StepKind
-from app.repositories import jobs, steps
+from app.repositories import jobs, steps, waiting
 from app.tables import Step, now
 from tests.support.clocks import clock_off_by
 from tests.support.records import add_job
@@ -42,7 +42,7 @@ class Bell:
 def add_step(database: Database, user_id: str = "u") -> int:
     with database.write() as session:
         job = add_job(session, user_id=user_id)
-        return next(s.id or 0 for s in steps.due_steps(session, now(), 100) if s.job_id == job.id)
+        return next(s.id or 0 for s in waiting.due(session, now(), 100) if s.job_id == job.id)
 
 
 @contextmanager

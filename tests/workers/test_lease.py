@@ -7,7 +7,7 @@ import time
 from datetime import timedelta
 
 from app.database import Database
-from app.repositories import jobs, steps
+from app.repositories import jobs, steps, waiting
 from app.tables import Step, now
 from tests.support.records import add_job
 from tests.support.servers import PostgresServer
@@ -21,7 +21,7 @@ LEASE = 1.0
 def claim_step(database: Database) -> tuple[str, steps.Claim]:
     with database.write() as session:
         job = add_job(session)
-        (step,) = steps.due_steps(session, now(), 10)
+        (step,) = waiting.due(session, now(), 10)
         held = steps.claim(session, step.id or 0, "worker", LEASE)
         assert held is not None
         return job.id, held

@@ -9,7 +9,7 @@ import pytest
 
 from app.database import Database
 from app.job_states import JobStatus
-from app.repositories import jobs, steps
+from app.repositories import jobs, steps, waiting
 from app.repositories.clock import database_now
 from app.tables import now
 from tests.app.repositories.test_steps import change, claim, claimed, due, job_now, new_job, step_now
@@ -63,7 +63,7 @@ def test_a_step_given_back_by_a_wrong_clock_is_due_after_its_pause(shared: Datab
         steps.give_back(session, held, pause_seconds=30.0)
     assert due(shared) == []
     with shared.read() as session:
-        assert len(steps.due_steps(session, datetime.now(UTC) + MINUTE, 10)) == 1
+        assert len(waiting.due(session, datetime.now(UTC) + MINUTE, 10)) == 1
 
 
 def test_a_step_made_or_resumed_by_a_wrong_clock_is_due_at_once(shared: Database, wrong: int) -> None:

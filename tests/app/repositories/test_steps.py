@@ -13,7 +13,7 @@ from sqlmodel import Session, select
 from app.database import Database
 from app.errors import JobNotFoundError
 from app.job_states import STATUS_OF_STEP, JobStatus, StepKind, StepState, TrialState
-from app.repositories import events, jobs, steps, trials, users
+from app.repositories import events, jobs, steps, trials, users, waiting
 from app.tables import Job, Step, now
 from tests.support.records import add_job, add_trials
 
@@ -57,7 +57,7 @@ def expire(database: Database, max_attempts: int = 5) -> list[int]:
 
 def due(database: Database) -> list[int]:
     with database.read() as session:
-        return [step.id or 0 for step in steps.due_steps(session, now(), 100)]
+        return [step.id or 0 for step in waiting.due(session, now(), 100)]
 
 
 def job_now(database: Database, job: Job) -> Job:
@@ -206,7 +206,7 @@ def test_a_step_given_back_is_due_after_its_pause(database: Database) -> None:
         steps.give_back(session, held, pause_seconds=60.0)
     assert due(database) == []
     with database.read() as session:
-        assert [s.id for s in steps.due_steps(session, now() + timedelta(seconds=61), 10)] == [held.step_id]
+        assert [s.id for s in waiting.due(session, now() + timedelta(seconds=61), 10)] == [held.step_id]
 
 
 def test_a_step_at_work_finishes_while_its_job_is_paused_and_the_job_stays_paused(database: Database) -> None:

@@ -74,10 +74,11 @@ OF_NO_TENANT = {
     "steps.any_expired": "for workers, which work for all tenants",
     "steps.catch_up": "for workers",
     "steps.claim": "for workers; gives a claim that names its tenant",
-    "steps.due_steps": "for workers",
+    "waiting.due": "for workers",
     "steps.owners_at_work": "for workers",
     "steps.release_expired": "for workers",
-    "steps.plan_to_make": "for workers",
+    "waiting.plan_to_make": "for workers",
+    "waiting.training_to_make": "for workers",
     "tallies.of_all_tenants": "figures of the whole service",
     "versions.all_paths": "for backups, which are of all tenants",
 }

@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.database import Database
-from app.repositories import history, jobs, steps
+from app.repositories import history, jobs, steps, waiting
 from app.settings import Settings
 from app.tables import now
 from tests.support.api import pairs
@@ -66,7 +66,7 @@ def test_a_job_that_waits_takes_the_options_named_last(api: TestClient) -> None:
 def test_a_job_that_has_begun_is_followed_by_another(api: TestClient, database: Database) -> None:
     first = api.post(PATH, json={"samples": pairs(25)}).json()["job"]
     with database.write() as session:
-        (step,) = steps.due_steps(session, now(), 10)
+        (step,) = waiting.due(session, now(), 10)
         assert step.id is not None
         assert steps.claim(session, step.id, "worker", 30.0) is not None
     second = api.post(PATH, json={"samples": pairs(5, first=25)}).json()["job"]

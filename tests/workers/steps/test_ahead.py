@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from app.job_states import StepKind, StepState, TrialOrigin, TrialState
-from app.repositories import steps
+from app.repositories import steps, waiting
 from app.repositories.clock import database_now
 from app.tables import Step, Trial
 from tests.workers.helpers import add_job, add_person, assert_ended_well, due, run_all, steps_now, trials_now
@@ -93,8 +93,8 @@ def test_a_job_is_seen_to_evaluate_while_it_also_plans(context: Context) -> None
     job = add_job(context.database, context.settings, trials=14)
     while True:
         with context.database.read() as session:
-            plan = steps.plan_to_make(session, database_now(session))
-            everything = steps.due_steps(session, database_now(session), 10)
+            plan = waiting.plan_to_make(session, database_now(session))
+            everything = waiting.due(session, database_now(session), 10)
         if plan is not None and len(everything) > 1:
             break
         assert run_step(context, everything[0].id or 0)

@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import event, text
 
 from app.database import Database
-from app.job_states import StepKind
-from app.repositories import jobs, steps
+from app.job_states import JobStatus, StepKind
+from app.repositories import jobs, steps, waiting
 from app.tables import now
 from tests.app.repositories.test_steps import change, claim, claimed, due, finish, new_job, step_now
 from tests.support.records import add_job, add_trials
@@ -82,29 +82,64 @@ def test_a_step_that_the_broker_was_rung_for_may_be_started_at_once_all_the_same
     with database.write() as session:
         steps.mark_sent(session, step_now(database, step_id), moment)
     with database.read() as session:
-        assert steps.due_steps(session, moment, 10) == []
-        plan = steps.plan_to_make(session, moment)
+        assert waiting.due(session, moment, 10) == []
+        plan = waiting.plan_to_make(session, moment)
     assert plan is not None
     assert plan.id == step_id
 
 
 def test_a_plan_that_begins_a_job_is_made_only_where_nothing_of_another_waits(database: Database) -> None:
     job, held = claimed(database)
-    _, waiting = new_job(database, "another")
+    _, other = new_job(database, "another")
     finish(database, held)
     with database.write() as session:
         evaluate = jobs.add_step(session, job, StepKind.evaluate)
-        assert [step.id for step in steps.due_steps(session, now(), 10)] == [evaluate.id, waiting]
-        assert [step.id for step in steps.due_steps(session, now(), 1)] == [evaluate.id]
-        assert steps.plan_to_make(session, now()) is None
+        assert [step.id for step in waiting.due(session, now(), 10)] == [evaluate.id, other]
+        assert [step.id for step in waiting.due(session, now(), 1)] == [evaluate.id]
+        assert waiting.plan_to_make(session, now()) is None
         plan = jobs.add_step(session, job, StepKind.plan, 1)
-        assert steps.plan_to_make(session, now()) == plan
+        assert waiting.plan_to_make(session, now()) == plan
         for step in (evaluate, plan):
             session.delete(step)
         session.flush()
-        begins = steps.plan_to_make(session, now())
+        begins = waiting.plan_to_make(session, now())
         assert begins is not None
-        assert begins.id == waiting
+        assert begins.id == other
+
+
+def test_training_is_taken_once_the_broker_was_rung_for_it_so_often_and_the_oldest_first(database: Database) -> None:
+    job, held = claimed(database)
+    finish(database, held)
+    with database.write() as session:
+        first, second = (jobs.add_step(session, job, StepKind.evaluate).id or 0 for _ in range(2))
+        jobs.add_step(session, job, StepKind.plan, 1)
+
+    def taken(rung: int) -> int | None:
+        with database.read() as session:
+            found = waiting.training_to_make(session, now(), rung)
+        return None if found is None else found.id
+
+    def ring(step_id: int) -> None:
+        with database.write() as session:
+            steps.mark_sent(session, step_now(database, step_id), now())
+
+    assert (taken(0), taken(1)) == (first, None)
+    ring(second)
+    # Rung for, it waits for no further ring.
+    assert (taken(0), taken(1), taken(2)) == (first, second, None)
+    ring(first)
+    assert (taken(1), taken(2)) == (first, None)
+    ring(second)
+    assert taken(2) == second
+
+
+def test_training_of_a_job_that_rests_is_not_taken(database: Database) -> None:
+    job, held = claimed(database)
+    finish(database, held)
+    with database.write() as session:
+        jobs.add_step(session, job, StepKind.evaluate)
+        jobs.set_status(session, session.merge(job), JobStatus.paused)
+        assert waiting.training_to_make(session, now(), 0) is None
 
 
 def test_a_step_that_was_given_back_for_later_may_not_be_started_before(database: Database) -> None:
@@ -113,8 +148,8 @@ def test_a_step_that_was_given_back_for_later_may_not_be_started_before(database
     with database.write() as session:
         steps.give_back(session, held, 30.0)
     with database.read() as session:
-        assert steps.plan_to_make(session, now()) is None
-        plan = steps.plan_to_make(session, now() + timedelta(seconds=31))
+        assert waiting.plan_to_make(session, now()) is None
+        plan = waiting.plan_to_make(session, now() + timedelta(seconds=31))
     assert plan is not None
     assert plan.id == step_id
 
@@ -137,5 +172,5 @@ def test_waiting_steps_of_begun_jobs_are_looked_up_without_passing_over_those_th
                 plans.append("\n".join(str(row) for row in cursor.fetchall()))
 
         event.listen(connection, "before_cursor_execute", note_plan)
-        steps.due_steps(session, now(), 10)
+        waiting.due(session, now(), 10)
     assert ["ix_steps_begun" in plan for plan in plans] == [True, False]
