@@ -36,7 +36,7 @@ def loud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedService]:
         port=0,
         log_level="debug",
         epochs=1,
-        averaged=2,
+        averaged=1,
         max_new_tokens=4,
         webhooks_private=True,
     )

@@ -20,7 +20,7 @@ def settings(settings: Settings) -> Settings:
         "dtype": "float32",
         "trials_per_step": 2,
         "batch_size": 8,
-        "averaged": 2,
+        "averaged": 1,
         "max_new_tokens": 4,
         "max_sequence_tokens": 48,
         "lease_seconds": 20.0,

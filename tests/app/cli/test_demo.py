@@ -152,7 +152,7 @@ def test_ctrl_c_cancels_the_jobs_of_a_demo_and_stops_the_service_it_started(tmp_
     with subprocess.Popen(
         [sys.executable, "-m", "app.cli.main", "demo", "--data", "ada.jsonl"],
         cwd=tmp_path,
-        env={**kept, "MILP_PORT": "0"},
+        env={**kept, "MILP_PORT": "0", "MILP_AVERAGED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -28,7 +28,8 @@ _SECONDS = 120
 
 def environment(**more: str) -> dict[str, str]:
     """This process's, without settings of whoever runs the tests."""
-    return {**{name: v for name, v in os.environ.items() if not name.startswith("MILP_")}, "MILP_PORT": "0", **more}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("MILP_")}
+    return {**kept, "MILP_PORT": "0", "MILP_AVERAGED": "1", **more}
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from app.database import Database
 from app.erasure_states import HolderState
 from app.errors import DatabaseAwayError
 from app.forgetting.forgetter import Forgetter
-from app.repositories import erasures, processes
+from app.repositories import erasures, processes, waiting
 from app.repositories.history import sample_digest
-from app.repositories.steps import claim, due_steps
+from app.repositories.steps import claim
 from app.state import Services
 from app.tables import Step, now
 from tests.support.api import pairs
@@ -45,7 +45,7 @@ def another_process(database: Database) -> str:
 def claimed_step(database: Database) -> Step:
     """A step that a worker has just taken."""
     with database.write() as session:
-        (step,) = due_steps(session, now(), 1)
+        (step,) = waiting.due(session, now(), 1)
         assert claim(session, step.id or 0, "worker:1", 60)
     return step
 

@@ -44,6 +44,12 @@ from workers.steps.measure import Measure
 from workers.steps.publish import publish
 
 
+@pytest.fixture
+def two_members(context: Context) -> None:
+    """Winners are the average of two trainings."""
+    context.settings = context.settings.model_copy(update={"averaged": 2})
+
+
 def published(context: Context, **options: Any) -> Job:
     add_person(context.database)
     job = add_job(context.database, context.settings, **options)
@@ -223,6 +229,7 @@ def diverging(*keys: str) -> Callable[..., list[TrainedCandidate]]:
     return train
 
 
+@pytest.mark.usefixtures("two_members")
 def test_a_winner_that_diverges_from_every_seed_when_it_is_trained_anew_fails_the_job_with_a_reason(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,6 +245,7 @@ def test_a_winner_that_diverges_from_every_seed_when_it_is_trained_anew_fails_th
     assert (active(context), versions_now(context.database), stored(context.settings)) == (None, [], [])
 
 
+@pytest.mark.usefixtures("two_members")
 def test_a_winner_that_diverges_from_some_seeds_is_published_as_the_average_of_the_others(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +257,7 @@ def test_a_winner_that_diverges_from_some_seeds_is_published_as_the_average_of_t
     assert not same(of_one, whole)
 
 
+@pytest.mark.usefixtures("two_members")
 def test_a_job_from_before_winners_were_averaged_publishes_a_single_training(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -294,6 +303,7 @@ def test_a_memory_prompt_without_a_finite_loss_is_left_out_of_the_report(
     assert set(job.report["test"]) == {"base", "default_lora", "personalized"}
 
 
+@pytest.mark.usefixtures("two_members")
 def test_a_default_lora_that_won_is_not_trained_once_more_to_compare_with(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
