@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
 
-from app.job_options import ResolvedOptions
 from app.job_states import JobStatus, StepKind
-from app.repositories import history, steps, users, versions
-from app.tables import Job, now
-from engine.averaging import average_stacks
-from engine.base import Base
-from engine.configuration import Configuration
+from app.repositories import history, steps, versions
+from app.tables import now
 from engine.evaluation import Evaluation
 from engine.history import Sample
-from engine.stack import Stack
-from engine.training import Candidate, Course, TrainedCandidate, train_candidates
 from tests.workers.helpers import (
     TENANT,
     USER,
     add_job,
     add_person,
     assert_only_versions_are_stored,
-    events_now,
     job_now,
     run_all,
     run_until,
@@ -36,30 +28,11 @@ from tests.workers.helpers import (
     trials_now,
     versions_now,
 )
+from tests.workers.steps.publishing import active, default_wins, diverging, published, published_stack, same
 from workers.context import Context
-from workers.search.seeds import derive_seed
 from workers.search.winner import Winner
-from workers.steps.evaluate import training_settings
 from workers.steps.measure import Measure
 from workers.steps.publish import publish
-
-
-@pytest.fixture
-def two_members(context: Context) -> None:
-    """Winners are the average of two trainings."""
-    context.settings = context.settings.model_copy(update={"averaged": 2})
-
-
-def published(context: Context, **options: Any) -> Job:
-    add_person(context.database)
-    job = add_job(context.database, context.settings, **options)
-    run_all(context)
-    return job_now(context.database, job)
-
-
-def active(context: Context) -> str | None:
-    with context.database.read() as session:
-        return users.get_user(session, TENANT, USER).active_version_id
 
 
 def test_the_report_says_who_won_what_the_gate_decided_and_what_the_test_part_says(context: Context) -> None:
@@ -137,28 +110,6 @@ def test_the_same_history_and_seed_again_give_the_same_version_once(context: Con
     assert kept.job_id == first.id
 
 
-def default_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that two histories publish stacks of one shape, trained from the same seed."""
-    reason = "The test wants it."
-    monkeypatch.setattr("workers.steps.report.choose_winner", lambda _observations, _base: Winner(1, reason))
-
-
-def published_stack(context: Context, pairs: list[Sample], user_id: str) -> Stack:
-    """What a job on this history publishes."""
-    add_person(context.database, pairs, user_id=user_id)
-    job = add_job(context.database, context.settings, user_id=user_id, epochs=2)
-    run_all(context)
-    (version,) = [row for row in versions_now(context.database) if row.job_id == job.id]
-    return context.store.load(version.path, context.base)
-
-
-def same(one: Stack, other: Stack) -> bool:
-    """Whether two stacks of one shape hold the very same numbers."""
-    assert one.configuration == other.configuration
-    halves = ((one.a, other.a), (one.b, other.b))
-    return all(torch.equal(tensor, theirs[name]) for mine, theirs in halves for name, tensor in mine.items())
-
-
 def marked(places: Sequence[int]) -> list[Sample]:
     """The usual samples, with a rare word in query and response of those at these places."""
     rare = "xylophone-7731 "
@@ -174,25 +125,6 @@ def test_the_published_stack_learned_train_and_validation_text_and_no_test_text(
     default_wins(monkeypatch)
     plain = published_stack(context, samples(), "plain")
     assert same(published_stack(context, marked(places), "marked"), plain) is not changes
-
-
-def test_the_published_stack_is_the_average_of_the_winner_trained_anew_for_all_passes(
-    context: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    default_wins(monkeypatch)
-    context.settings = context.settings.model_copy(update={"averaged": 3, "trial_epochs": 1})
-    job = published(context, epochs=2)
-    assert job.report is not None
-    assert job.report["passes"] == 2
-    winner = trials_now(context.database, job)[1]
-    candidate = Candidate("1", Configuration.default_lora(context.base.n_layers), winner.seed)
-    settings = training_settings(ResolvedOptions(**job.options))
-    course = Course(samples()[:16], settings, profile="Keeps a garden.", order_seed=7)
-    members = [candidate, *(replace(candidate, seed=derive_seed(winner.seed, "member", k)) for k in range(1, 3))]
-    stacks = [one.stack for one in train_candidates(context.base, members, course) if one.stack is not None]
-    assert len(stacks) == 3
-    (version,) = versions_now(context.database)
-    assert same(context.store.load(version.path, context.base), average_stacks(stacks))
 
 
 def test_a_version_that_a_killed_worker_stored_and_did_not_record_is_published_once(context: Context) -> None:
@@ -217,61 +149,6 @@ def test_a_version_that_a_killed_worker_stored_and_did_not_record_is_published_o
     assert active(context) == version.id
     assert stored(context.settings) == kept
     assert_only_versions_are_stored(context.settings, context.database)
-
-
-def diverging(*keys: str) -> Callable[..., list[TrainedCandidate]]:
-    """Training in which the candidates with these keys diverge."""
-
-    def train(*positional: Any, **named: Any) -> list[TrainedCandidate]:
-        trained = train_candidates(*positional, **named)
-        return [replace(one, stack=None, error="training diverged") if one.key in keys else one for one in trained]
-
-    return train
-
-
-@pytest.mark.usefixtures("two_members")
-def test_a_winner_that_diverges_from_every_seed_when_it_is_trained_anew_fails_the_job_with_a_reason(
-    context: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    default_wins(monkeypatch)
-    monkeypatch.setattr("workers.steps.publish.train_candidates", diverging("1", "1.1"))
-    job = published(context, activate="always")
-    assert job.status is JobStatus.failed
-    assert job.error is not None
-    assert job.error["code"] == "training_diverged"
-    assert "from every seed" in job.error["detail"]
-    assert "lower learning_rate" in job.error["detail"]
-    assert events_now(context.database, job, "error") == [job.error]
-    assert (active(context), versions_now(context.database), stored(context.settings)) == (None, [], [])
-
-
-@pytest.mark.usefixtures("two_members")
-def test_a_winner_that_diverges_from_some_seeds_is_published_as_the_average_of_the_others(
-    context: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    default_wins(monkeypatch)
-    whole = published_stack(context, samples(), "whole")
-    monkeypatch.setattr("workers.steps.publish.train_candidates", diverging("1"))
-    of_one = published_stack(context, samples(), "one")
-    assert of_one.configuration == whole.configuration
-    assert not same(of_one, whole)
-
-
-@pytest.mark.usefixtures("two_members")
-def test_a_job_from_before_winners_were_averaged_publishes_a_single_training(
-    context: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    default_wins(monkeypatch)
-    add_person(context.database)
-    job = add_job(context.database, context.settings)
-    with context.database.write() as session:
-        row = session.get_one(Job, job.id)
-        row.options = {k: value for k, value in row.options.items() if k not in ("averaged", "trial_epochs")}
-        session.add(row)
-    run_all(context)
-    report = job_now(context.database, job).report
-    assert report is not None
-    assert report["test"]["default_lora"] == report["test"]["personalized"]
 
 
 def test_a_default_lora_that_diverges_when_it_is_trained_anew_is_left_out_of_the_report(
@@ -301,22 +178,3 @@ def test_a_memory_prompt_without_a_finite_loss_is_left_out_of_the_report(
     assert job.status is JobStatus.succeeded
     assert job.report is not None
     assert set(job.report["test"]) == {"base", "default_lora", "personalized"}
-
-
-@pytest.mark.usefixtures("two_members")
-def test_a_default_lora_that_won_is_not_trained_once_more_to_compare_with(
-    context: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trained: list[list[str]] = []
-
-    def train_and_note(base: Base, candidates: Sequence[Candidate], *more: Any, **named: Any) -> list[TrainedCandidate]:
-        trained.append([candidate.key for candidate in candidates])
-        return train_candidates(base, candidates, *more, **named)
-
-    default_wins(monkeypatch)
-    monkeypatch.setattr("workers.steps.publish.train_candidates", train_and_note)
-    job = published(context)
-    assert trained == [["1", "1.1"]]
-    # What the report compares with is the ordinary default LoRA, one training.
-    assert job.report is not None
-    assert job.report["test"]["default_lora"]["loss"] != job.report["test"]["personalized"]["loss"]
