@@ -42,9 +42,9 @@ class Cores:
 
     @property
     def are_idle(self) -> bool:
-        """Whether work is spread over the cores, and some have nothing to do."""
+        """Whether some cores work, and others have nothing to do."""
         with self._changed:
-            return self._shares > 0 and not self._waiting and self._taken < self._all
+            return not self._waiting and 0 < self._taken < self._all
 
     @contextmanager
     def shared(self, threads: int) -> Iterator[Share]:
