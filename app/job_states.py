@@ -57,6 +57,8 @@ class TrialOrigin(StrEnum):
 
 
 FINAL = frozenset({JobStatus.succeeded, JobStatus.failed, JobStatus.cancelled})
+IDLE = FINAL | {JobStatus.paused}
+"""Nothing of such a job is begun."""
 _WORKING = frozenset({JobStatus.planning, JobStatus.evaluating, JobStatus.publishing})
 _ENDS = frozenset({JobStatus.failed, JobStatus.cancelled})
 

@@ -16,14 +16,13 @@ from sqlalchemy import ColumnElement, and_, delete, or_, update
 from sqlmodel import Session, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from app.job_states import FINAL, STATUS_OF_STEP, JobStatus, StepKind, StepState, TrialState
+from app.job_states import FINAL, IDLE, STATUS_OF_STEP, JobStatus, StepKind, StepState, TrialState
 from app.repositories import events, jobs
 from app.repositories.clock import database_now
 from app.tables import Event, Job, Step, Trial, now
 
 LONGEST_PAUSE_SECONDS = 60.0
 """Longest pause between two sends of one step, what a lost message costs at worst; and before another attempt."""
-_IDLE = FINAL | {JobStatus.paused}
 _OPEN = frozenset({StepState.ready, StepState.claimed})
 
 
@@ -54,7 +53,7 @@ def claim(session: Session, step_id: int, owner: str, lease_seconds: float) -> C
     """Take a ready step, or None where there is nothing to take: another worker has it, or its job rests or is over."""
     step = session.get(Step, step_id)
     job = _locked_job(session, step) if step is not None else None
-    if step is None or job is None or job.status in _IDLE:
+    if step is None or job is None or job.status in IDLE:
         return None
     lease_until = database_now(session) + timedelta(seconds=lease_seconds)
     ready = (col(Step.state) == StepState.ready,)

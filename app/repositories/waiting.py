@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import exists, or_, text
+from sqlalchemy import ColumnElement, exists, or_, text
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from app.job_states import FINAL, JobStatus, StepKind, StepState
+from app.job_states import IDLE, StepKind, StepState
 from app.repositories import jobs
 from app.tables import READY_AND_BEGUN, Job, Step
 
-_IDLE = FINAL | {JobStatus.paused}
 _BEGINS = (col(Step.kind) == StepKind.plan) & (col(Step.round) == 0)
 """What `begins_job` says of a step, in a query."""
 # As the index's own text: with parameters in it neither database sees that it is the index's condition.
@@ -47,8 +46,7 @@ def plan_to_make(session: Session, moment: datetime) -> Step | None:
 
     One that begins a job only where no step of a job that has begun waits for a worker.
     """
-    rung_or_due = or_(col(Step.sends) > 0, col(Step.send_after) <= moment)
-    startable = _startable().where(rung_or_due)
+    startable = _startable().where(_rung_or_due(moment))
     plans_first = startable.order_by(None).order_by(col(Step.kind) != StepKind.plan, col(Step.send_after), col(Step.id))
     waits = session.exec(plans_first.where(_READY_AND_BEGUN).limit(1)).first()
     if waits is None:
@@ -62,10 +60,15 @@ def training_to_make(session: Session, moment: datetime, rung: int) -> Step | No
     Args:
         rung: how often the broker was rung for it, at least, without a worker's taking it.
     """
-    waits = or_(col(Step.sends) > 0, col(Step.send_after) <= moment), col(Step.sends) >= rung
+    waits = (_rung_or_due(moment), col(Step.sends) >= rung)
     query = _startable().where(_READY_AND_BEGUN, col(Step.kind) == StepKind.evaluate, *waits)
     # By age, not by when it is rung for next: jobs that began earlier end earlier.
     return session.exec(query.order_by(None).order_by(col(Step.id)).limit(1)).first()
+
+
+def _rung_or_due(moment: datetime) -> ColumnElement[bool]:
+    """What was given back for later waits; what was rung for already may be taken before it is rung for again."""
+    return or_(col(Step.sends) > 0, col(Step.send_after) <= moment)
 
 
 def _startable() -> SelectOfScalar[Step]:
@@ -73,6 +76,6 @@ def _startable() -> SelectOfScalar[Step]:
     return (
         select(Step)
         .join(Job, col(Job.id) == Step.job_id)
-        .where(Step.state == StepState.ready, col(Job.status).not_in(_IDLE), ~waits_for_older)
+        .where(Step.state == StepState.ready, col(Job.status).not_in(IDLE), ~waits_for_older)
         .order_by(col(Step.send_after), col(Step.id))
     )
