@@ -176,7 +176,7 @@ def _outcome(context: Context, candidate: TrainedCandidate, rule: StoppingRule) 
     """The columns that say how a trained trial ended."""
     if not candidate.fits:
         return _failed("out_of_memory", f"{candidate.error}. A smaller batch_size or max_total_rank helps.")
-    if candidate.stack is None or (candidate.complete and candidate.scores is None):
+    if candidate.stack is None:
         return _failed("training_diverged", f"{candidate.error}. A lower learning_rate helps.")
     if candidate.scores is None:
         return _stopped(context, candidate, rule)
