@@ -68,6 +68,7 @@ class JobOptions(BaseModel):
             warmup_fraction=settings.warmup_fraction,
             max_gradient_norm=settings.max_gradient_norm,
             max_sequence_tokens=settings.max_sequence_tokens,
+            prompt_loss_weight=settings.prompt_loss_weight,
             averaged=settings.averaged,
             max_total_rank=settings.max_total_rank,
             max_new_tokens=settings.max_new_tokens,
@@ -102,6 +103,8 @@ class ResolvedOptions(BaseModel):
     """None: jobs from before trials made fewer passes than what is published."""
     averaged: int = 1
     """Jobs from before winners were averaged publish a single training."""
+    prompt_loss_weight: float = 0.0
+    """Jobs from before queries were learned too learn responses alone."""
     max_total_rank: int
     max_new_tokens: int
     memory_pairs: int

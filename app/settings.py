@@ -75,6 +75,11 @@ class Settings(BaseSettings):
     trial_epochs: int = Field(2, ge=1, description="passes over the train part that a trial makes, `epochs` at most")
     max_gradient_norm: float = Field(1.0, gt=0, description="gradient clipping, per candidate")
     max_sequence_tokens: int = Field(512, ge=32, description="prompt and response together, tokens; longer is cut")
+    prompt_loss_weight: float = Field(
+        0.3,
+        ge=0,
+        description="what the mean loss of a query's tokens counts for beside that of the response's; 0: nothing",
+    )
     averaged: int = Field(
         4, ge=1, le=64, description="seeds from which a winner is trained before it is published; their average is"
     )

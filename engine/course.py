@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from engine.base import Base
+from engine.batches import Batch, lay_out
 from engine.evaluation import Examination
 from engine.history import Sample, profile_samples
 from engine.learner import Candidate, TrainingSettings
@@ -56,6 +57,10 @@ class Material:
         longest = course.settings.max_sequence_tokens
         samples = [*profile_samples(course.profile), *course.train]
         return cls(course, LowerLayers(base, encode_samples(base, samples, longest, course.prompt)))
+
+    def batch(self, chosen: Sequence[int]) -> Batch:
+        """The chosen examples as they are learned."""
+        return lay_out([self.train.examples[i] for i in chosen], self.course.settings.prompt_loss_weight)
 
     @property
     def steps(self) -> int:

@@ -15,7 +15,7 @@ from engine.batches import Batch
 from engine.grouped import Route
 from engine.layers import Span
 from engine.learner import Learner, TrainedCandidate
-from engine.losses import response_losses
+from engine.losses import target_losses
 from engine.party import Party
 
 MOST_PARTIES = 2
@@ -122,13 +122,13 @@ def step(running: Sequence[tuple[Party, Learner]]) -> None:
         return
     base = running[0][0].base
     chosen = [learner.next_batch() for _, learner in running]
-    batches = [party.material.train.batch(indices) for (party, _), indices in zip(running, chosen, strict=True)]
+    batches = [party.material.batch(indices) for (party, _), indices in zip(running, chosen, strict=True)]
     together = Batch.end_to_end(batches).to(base.device)
     learners = [learner for _, learner in running]
     route = Route.of((len(b.ids), learner.a, learner.b) for b, learner in zip(batches, learners, strict=True))
     span = _span(running, chosen)
-    losses = response_losses(base, route, together, span).split([len(b.targets) for b in batches])
-    means = torch.stack([loss.mean() for loss in losses])
+    losses = target_losses(base, route, together, span) * together.weights
+    means = torch.stack([own.sum() for own in losses.split([len(b.targets) for b in batches])])
     values = means.detach().tolist()
     healthy = [learner.note(value) for learner, value in zip(learners, values, strict=True)]
     if any(healthy):

@@ -21,7 +21,13 @@ from engine.stack import Stack, active_projections
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """How a candidate is trained. `warmup_fraction` is a share of all steps; then the rate stays (paper, 3.4)."""
+    """How a candidate is trained.
+
+    Args:
+        warmup_fraction: a share of all steps; then the rate stays (paper, 3.4).
+        prompt_loss_weight: what the mean loss of the prompts' tokens counts for beside that of the responses'; 0, the
+            paper's, learns responses alone.
+    """
 
     learning_rate: float
     weight_decay: float
@@ -30,6 +36,7 @@ class TrainingSettings:
     epochs: int
     max_gradient_norm: float
     max_sequence_tokens: int
+    prompt_loss_weight: float = 0.0
 
     def steps_a_pass(self, examples: int) -> int:
         return -(-examples // self.batch_size)
@@ -54,7 +61,7 @@ class TrainedCandidate:
 
     Args:
         stack: None if it diverged or did not fit; then `error` says how.
-        losses: training loss of each step, nats a token.
+        losses: training loss of each step, nats a token, prompts' included where they count.
         began, ended: when it was in training, seconds since the epoch; those of one batch share them.
         seconds: what training and scoring it took, shared out among those of its batch.
         curve: mean loss on validation after each pass, nats a token; empty where none was measured.

@@ -1,4 +1,4 @@
-"""What a stack loses on samples: cross-entropy of the response tokens, while training and on held-out samples alike.
+"""What a stack loses on samples: cross-entropy of their tokens, while training and on held-out samples alike.
 
 Knows batches and routes; must not know optimisers, schedules or scores of text.
 """
@@ -22,13 +22,13 @@ from engine.lower_layers import EXAMPLES_AT_ONCE, LowerLayers
 from engine.prompts import Prompting, query_alone
 
 
-def response_losses(base: Base, route: Route, batch: Batch, span: Span | None = None) -> Tensor:
-    """Cross-entropy of every response token, in nats: 1-d, in the order of the batch's targets.
+def target_losses(base: Base, route: Route, batch: Batch, span: Span | None = None) -> Tensor:
+    """Cross-entropy of every target of the batch, in nats: 1-d, in their order.
 
     Logits are computed for these tokens only.
     """
     hidden = base.hidden_states(batch.ids.unsqueeze(0), Packed(batch.lengths), route=route, span=span)[0]
-    return cross_entropy(base.logits(hidden[batch.before_response]), batch.targets, reduction="none")
+    return cross_entropy(base.logits(hidden[batch.before_target]), batch.targets, reduction="none")
 
 
 @torch.no_grad()
@@ -40,7 +40,7 @@ def example_losses(
     first_layer: int,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> list[float]:
-    """Mean loss (nats a token) of each of `lower`'s examples through one stack; without tensors, the base.
+    """Mean loss (nats a response token) of each of `lower`'s examples through one stack; without tensors, the base.
 
     Args:
         first_layer: the lowest layer the stack is on; those below it are taken from `lower`.
@@ -55,7 +55,7 @@ def example_losses(
             raise TrainingStoppedError("evaluation was stopped")
         chunk = order[start : start + EXAMPLES_AT_ONCE]
         batch = lower.batch(chunk).to(base.device)
-        losses = response_losses(base, Route.of([(len(batch.ids), a, b)]), batch, lower.span(first_layer, chunk))
+        losses = target_losses(base, Route.of([(len(batch.ids), a, b)]), batch, lower.span(first_layer, chunk))
         sums = torch.zeros(len(chunk), device=losses.device).index_add_(0, batch.example, losses)
         means = sums / torch.bincount(batch.example, minlength=len(chunk))
         for i, mean in zip(chunk, means.tolist(), strict=True):

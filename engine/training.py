@@ -1,8 +1,8 @@
 """Training many candidates at once on the one frozen base.
 
 Each candidate has its own batches, parameters, loss, clipping and learning rate, so that what it learns does not depend
-on its company (MiLP, section 3.4: AdamW, linear warm-up, loss on response tokens). Must not know the search, trials or
-stores.
+on its company (MiLP, section 3.4: AdamW, linear warm-up, loss on response tokens; here prompts may count too). Must
+not know the search, trials or stores.
 """
 
 from __future__ import annotations

@@ -60,8 +60,7 @@ def train(task: Task, model: Any, candidate: Candidate) -> tuple[Any, list[float
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     warmup = max(1, round(settings.warmup_fraction * settings.steps(len(task.examples))))
     while not drawn.done:
-        batch = labelled(task, [task.examples[i] for i in drawn.next_batch()])
-        loss = wrapped(**batch).loss
+        loss = training_loss(task, wrapped, [task.examples[i] for i in drawn.next_batch()])
         if not drawn.note(float(loss.detach())):
             break
         loss.backward()
@@ -71,6 +70,19 @@ def train(task: Task, model: Any, candidate: Candidate) -> tuple[Any, list[float
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     return wrapped, drawn.losses, drawn.error is not None
+
+
+def training_loss(task: Task, model: Any, examples: Sequence[Example]) -> Tensor:
+    """The loss that a step lowers: the mean over all responses' tokens, and over all prompts' at its weight."""
+    weight, batch = task.settings.prompt_loss_weight, labelled(task, examples)
+    if not weight:
+        loss: Tensor = model(**batch).loss
+        return loss
+    of_response = batch.pop("labels")[:, 1:] != _IGNORED
+    of_prompt = batch["attention_mask"][:, 1:].bool() & ~of_response
+    logits = model(**batch).logits[:, :-1].float()
+    each = cross_entropy(logits.flatten(0, 1), batch["input_ids"][:, 1:].flatten(), reduction="none").view_as(of_prompt)
+    return (each[of_response].mean() + weight * each[of_prompt].mean()) / (1 + weight)
 
 
 def labelled(task: Task, examples: Sequence[Example]) -> dict[str, Tensor]:

@@ -7,16 +7,13 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
 
 from engine import learner, lower_layers
 from engine.base import Base
 from engine.batches import Batch, encode_example, lay_out
 from engine.configuration import Configuration
 from engine.errors import TrainingStoppedError
-from engine.grouped import Route
 from engine.history import Sample
-from engine.losses import response_losses
 from engine.prompts import messages_for
 from engine.training import (
     Candidate,
@@ -114,21 +111,6 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(tiny_base
     assert first.losses == again.losses != other.losses
 
 
-def test_the_loss_is_that_of_the_response_tokens_only(tiny_base: Callable[[str], Base]) -> None:
-    base = tiny_base("llama")
-    example = encode_example(base.format, messages_for("one two three"), "four five", 64)
-    longer = encode_example(base.format, messages_for("one two three four five six"), "seven", 64)
-
-    with torch.inference_mode():
-        batch = lay_out([example, longer])
-        losses, rows = response_losses(base, Route.base(), batch), batch.example
-        ids = torch.tensor([example.prompt + example.response])
-        expected = cross_entropy(base.model(input_ids=ids).logits[0, :-1], ids[0, 1:], reduction="none")
-
-    assert rows.tolist() == [0] * len(example.response) + [1] * len(longer.response)
-    assert torch.allclose(losses[rows == 0], expected[-len(example.response) :], atol=1e-4)
-
-
 def test_training_lowers_the_loss_of_what_was_trained(small_base: Base) -> None:
     candidate = Candidate("c", Configuration.default_lora(12), seed=0)
     trained = train_candidates(small_base, [candidate], Course(HISTORY, SETTINGS))[0]
@@ -220,8 +202,9 @@ def test_a_batch_holds_no_token_but_those_of_its_examples(tiny_base: Callable[[s
 
     assert batch.ids.tolist() == [token for e in examples for token in e.prompt + e.response]
     assert batch.targets.tolist() == [token for e in examples for token in e.response]
+    assert batch.weights.sum() == pytest.approx(1)
     twice = Batch.end_to_end([batch, batch])
-    assert torch.equal(twice.ids[twice.before_response + 1], twice.targets)
+    assert torch.equal(twice.ids[twice.before_target + 1], twice.targets)
     assert twice.example.max() == 5
 
 

@@ -1,0 +1,85 @@
+"""The loss: of responses on held-out samples, of responses and of prompts at their weight while training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from statistics import fmean
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from engine.base import Base
+from engine.batches import Example, encode_example, lay_out
+from engine.configuration import Configuration
+from engine.grouped import Route
+from engine.history import Sample
+from engine.losses import encode_samples, example_losses, target_losses
+from engine.lower_layers import LowerLayers
+from engine.prompts import messages_for
+from engine.training import Candidate, Course, TrainingSettings, train_candidates
+
+SETTINGS = TrainingSettings(2e-3, 1e-4, 0.1, batch_size=4, epochs=2, max_gradient_norm=1.0, max_sequence_tokens=128)
+HISTORY = [
+    Sample(f"what about number {i}, please{' and more' * (i % 4)}?", f"number {i} is fine{', really' * (i % 3)}.")
+    for i in range(14)
+]
+CANDIDATE = Candidate("mine", Configuration((False, True, True), 2, 8), seed=11)
+
+
+def test_the_loss_is_that_of_the_response_tokens_only(tiny_base: Callable[[str], Base]) -> None:
+    base = tiny_base("llama")
+    example = encode_example(base.format, messages_for("one two three"), "four five", 64)
+    longer = encode_example(base.format, messages_for("one two three four five six"), "seven", 64)
+
+    with torch.inference_mode():
+        batch = lay_out([example, longer])
+        losses, rows = target_losses(base, Route.base(), batch), batch.example
+        ids = torch.tensor([example.prompt + example.response])
+        expected = cross_entropy(base.model(input_ids=ids).logits[0, :-1], ids[0, 1:], reduction="none")
+
+    assert rows.tolist() == [0] * len(example.response) + [1] * len(longer.response)
+    assert torch.allclose(losses[rows == 0], expected[-len(example.response) :], atol=1e-4)
+
+
+@pytest.mark.parametrize("weight", [0.3, 1.0])
+def test_prompts_are_learned_at_their_weight_beside_responses(weight: float, tiny_base: Callable[[str], Base]) -> None:
+    base = tiny_base("llama")
+    settings = replace(SETTINGS, batch_size=2, epochs=1, prompt_loss_weight=weight)
+    examples = encode_samples(base, HISTORY[:2], 128)
+
+    first_step = train_candidates(base, [CANDIDATE], Course(HISTORY[:2], settings))[0].losses[0]
+
+    prompts, responses = [], []
+    for example in examples:
+        ids = torch.tensor([example.prompt + example.response])
+        with torch.inference_mode():
+            each = cross_entropy(base.model(input_ids=ids).logits[0, :-1], ids[0, 1:], reduction="none").tolist()
+        prompts += each[: len(example.prompt) - 1]
+        responses += each[len(example.prompt) - 1 :]
+    assert len(prompts) != len(responses)
+    assert first_step == pytest.approx((fmean(responses) + weight * fmean(prompts)) / (1 + weight), abs=1e-4)
+
+
+def test_learning_prompts_too_makes_queries_likelier(tiny_base: Callable[[str], Base]) -> None:
+    base = tiny_base("llama")
+    queries = [Sample("", sample.query) for sample in HISTORY]
+
+    def loss_of_queries(weight: float) -> float:
+        course = Course(HISTORY, replace(SETTINGS, prompt_loss_weight=weight))
+        stack = train_candidates(base, [CANDIDATE], course)[0].stack
+        assert stack is not None
+        lower = LowerLayers(base, encode_samples(base, queries, 128))
+        return fmean(example_losses(base, stack.a, stack.b, lower, CANDIDATE.configuration.active_layers[0]))
+
+    assert loss_of_queries(1.0) < loss_of_queries(0.0) - 0.05
+
+
+def test_a_weight_of_prompts_changes_nothing_where_prompts_are_a_single_token(tiny_base: Callable[[str], Base]) -> None:
+    examples = [Example((5,), (6, 7, 1)), Example((9,), (8, 1))]
+
+    with_prompts, without = lay_out(examples, 0.5), lay_out(examples)
+
+    assert torch.equal(with_prompts.targets, without.targets)
+    assert with_prompts.weights.tolist() == without.weights.tolist() == pytest.approx([0.2] * 5)
