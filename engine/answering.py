@@ -247,9 +247,12 @@ class _Lane:
             return_freed_memory()
 
     def _publish(self) -> None:
-        for row in self._batch.rows:
+        rows = list(self._batch.rows)
+        # What is kept of an answer is kept before it ends: who asks again at once may come to another lane.
+        finished = self._batch.release_finished()
+        for row in rows:
             self.running[id(row)]._publish()
-        if finished := self._batch.release_finished():
+        if finished:
             self._engine._freed([self.running[id(row)] for row in finished], self)
 
     def _fail(self, error: BaseException) -> None:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.serve`: every row about answering. QUICK=1: the headline, cold stacks and the API.
+"""`python -m benchmarks.serve`: every row about answering. QUICK=1: the headline, cold stacks, users who come again, and the API.
 
 BASE= names another base than the small one. Each part is a module of its own beside this one.
 """
@@ -12,6 +12,7 @@ from benchmarks.results_file import Row
 from benchmarks.rounds import quick, report
 from benchmarks.serve import ours, users
 from benchmarks.serve.api import api_rows
+from benchmarks.serve.prefixes import prefix_rows
 from benchmarks.serve.stored import cold_rows, crowd_rows
 from benchmarks.serve.users import HEADLINE, Cell
 
@@ -43,6 +44,8 @@ def main() -> None:
         print(f"measured: {cell.name}", flush=True)
     rows += cold_rows(base, queries, threads, repeats=3 if quick() else 10)
     print("measured: cold stacks", flush=True)
+    rows += prefix_rows(base, history(), threads, repeats=3 if quick() else 10)
+    print("measured: users who come again", flush=True)
     if not quick():
         rows += crowd_rows(base, queries, threads, repeats=3)
         print("measured: more users than places", flush=True)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 
-from benchmarks.material import MIXES
+from benchmarks.material import MIXES, history
 from benchmarks.peers import endless, fresh_model, with_adapters
 from benchmarks.serve import ours, theirs, users
 from benchmarks.serve.answers import LATENCIES, Round, percentile, round_of
 from benchmarks.serve.api import PER_SECOND, TINY, api_rows
+from benchmarks.serve.prefixes import prefix_rows
 from benchmarks.serve.stored import cold_rows
 from engine.base import Base
+from engine.prefixes import Past, PrefixCache, PrefixKey
 from engine.prompts import messages_for
 
 QUERIES = ["How do you do?", "What is a loaf?", "Name three dogs, please."]
@@ -88,6 +93,25 @@ def test_a_cold_stack_is_measured_alone_and_in_company(base: Base) -> None:
     rows = cold_rows(ours.endless_base(base), QUERIES, 1, repeats=1, new_tokens=4)
     assert [row.target for row in rows] == [1.0, 1.0, None]
     assert all(row.ours > 0 for row in rows[2:])
+
+
+def test_who_comes_again_is_known_by_their_name_and_read_anew_without(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find, found = PrefixCache.find, list[bool]()
+
+    def noted(self: PrefixCache, key: PrefixKey | None, prompt: Sequence[int]) -> Past | None:
+        past = find(self, key, prompt)
+        found.append(past is not None)
+        return past
+
+    monkeypatch.setattr(PrefixCache, "find", noted)
+    short = replace(history(), profile="I bake.")
+    (row,) = prefix_rows(ours.endless_base(base), short, 1, repeats=1, users=[1], pairs=1)
+
+    assert row.ours > 0
+    # A round that is not counted, then one that is: two answers for one who is known, two for one who is not.
+    assert found == [False, True, False, False] * 2
 
 
 def test_prompts_are_the_same_for_both_sides(base: Base) -> None:
