@@ -1,4 +1,4 @@
-"""`python -m benchmarks.serve`: every row about answering. QUICK=1: the headline, cold stacks, users who come again, and the API.
+"""`python -m benchmarks.serve`: every row about answers. QUICK=1: the headline, cold stacks, who comes again, the API.
 
 BASE= names another base than the small one. Each part is a module of its own beside this one.
 """
