@@ -24,6 +24,7 @@ from engine.lanes import give_way, return_freed_memory
 from engine.prefixes import PrefixCache, PrefixKey
 from engine.prompts import Message
 from engine.stack import Stack
+from engine.step_graphs import recorder
 from engine.timeline import Timeline
 
 TRIM_SECONDS = 10.0
@@ -216,7 +217,7 @@ class _Lane:
         self._engine = engine
         self._base = base
         self._threads = threads
-        self._batch = DecodingBatch(base, engine.prefixes)
+        self._batch = self._new_batch()
         self.running: dict[int, Answer] = {}
         self._trimmed = monotonic()
         self.thread = Thread(target=self._run, name=f"answering-{number}", daemon=True)
@@ -234,11 +235,14 @@ class _Lane:
                 self._publish()
                 self._trim_when_idle()
             except Exception as error:
-                self._batch = DecodingBatch(self._base, self._engine.prefixes)
+                self._batch = self._new_batch()
                 self._fail(error)
         closed = EngineError("the answering engine was shut down.")
         self._fail(closed)
         self._engine._fail_waiting(closed)
+
+    def _new_batch(self) -> DecodingBatch:
+        return DecodingBatch(self._base, self._engine.prefixes, recorder(self._base.device))
 
     def _trim_when_idle(self) -> None:
         """Prompts of all lengths leave pieces that the next do not fit into; nobody waits for a lane without rows."""

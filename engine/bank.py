@@ -69,9 +69,7 @@ class StackBank:
         try:
             stack = load()
             check_fits(stack, self._base.projections, self._base.n_layers)
-            placed = stack.to(device=self._base.device, dtype=self._base.dtype)
-            if has_kernel(self._base.device):
-                placed = Stack(placed.configuration, placed.a, {name: readable(b) for name, b in placed.b.items()})
+            ready = placed(stack, self._base)
         except BaseException as error:
             with self._lock:
                 self._loading.pop(key, None)
@@ -80,8 +78,16 @@ class StackBank:
         with self._lock:
             if self._loading.get(key) is pending:
                 del self._loading[key]
-                self._stacks[key] = placed
+                self._stacks[key] = ready
                 while len(self._stacks) > self._capacity:
                     self._stacks.popitem(last=False)
                     self.evictions += 1
-        pending.set_result(placed)
+        pending.set_result(ready)
+
+
+def placed(stack: Stack, base: Base) -> Stack:
+    """The stack as the base's rows are decoded with it: on its device, in its precision, as the kernels read it."""
+    there = stack.to(device=base.device, dtype=base.dtype)
+    if not has_kernel(base.device):
+        return there
+    return Stack(there.configuration, there.a, {name: readable(b) for name, b in there.b.items()})

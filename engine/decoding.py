@@ -22,6 +22,7 @@ from engine.key_values import KeyValues
 from engine.prefixes import PrefixCache, PrefixKey
 from engine.row_route import RowRoute, has_kernel, takes
 from engine.stack import Stack
+from engine.step_graphs import Record, StepGraphs
 
 GREEDY_BELOW = 1e-5
 """Temperatures under this are greedy: divided by less, logits overflow in float32."""
@@ -92,13 +93,15 @@ class DecodingBatch:
 
     Args:
         prefixes: where beginnings of prompts are looked for and kept.
+        record: how steps are recorded, to be replayed; None: they are not.
     """
 
-    def __init__(self, base: Base, prefixes: PrefixCache | None = None) -> None:
+    def __init__(self, base: Base, prefixes: PrefixCache | None = None, record: Record | None = None) -> None:
         self._base = base
         self._prefixes = prefixes
         self._kept = KeyValues()
         self._by_row = RowRoute(base.projections, base.device) if has_kernel(base.device) else None
+        self._graphs = StepGraphs(base, self._kept, self._by_row, record) if record and self._by_row else None
         self._route: Routing | None = None
         self.rows: list[Row] = []
 
@@ -116,7 +119,7 @@ class DecodingBatch:
         route = _route(rows, lengths)
         hidden = self._base.hidden_states(ids.unsqueeze(0), self._kept.prompts(lengths, pasts), route=route)
         ends = torch.tensor(lengths, device=self._base.device).cumsum(0) - 1
-        _say(self._base, rows, hidden[0, ends])
+        _say(self._base, rows, self._base.logits(hidden[0, ends]))
         self.rows += rows
         self._route = None
         if self._by_row is not None:
@@ -130,9 +133,15 @@ class DecodingBatch:
             return
         if self._route is None:
             self._route = self._routing()
-        last = torch.tensor([[row.tokens[-1]] for row in self.rows], device=self._base.device)
-        hidden = self._base.hidden_states(last, self._kept.step(self._base.device), route=self._route)
-        _say(self._base, self.rows, hidden[:, 0])
+        last = [row.tokens[-1] for row in self.rows]
+        if self._graphs is not None and all(takes(row.stack) for row in self.rows):
+            replayed = self._graphs.step(last)
+            if replayed is not None:
+                _say(self._base, self.rows, *replayed)
+                return
+        ids = torch.tensor(last, device=self._base.device).unsqueeze(1)
+        hidden = self._base.hidden_states(ids, self._kept.step(self._base.device), route=self._route)
+        _say(self._base, self.rows, self._base.logits(hidden[:, 0]))
 
     @torch.inference_mode()
     def release_finished(self) -> list[Row]:
@@ -200,10 +209,9 @@ def _readable_at_once(rows: Sequence[Row]) -> Iterator[list[Row]]:
         yield some
 
 
-def _say(base: Base, rows: Sequence[Row], hidden: Tensor) -> None:
-    """Choose each row's next token from its last hidden state (rows x hidden)."""
-    logits = base.logits(hidden)
-    greedy = logits.argmax(dim=-1).tolist()
+def _say(base: Base, rows: Sequence[Row], logits: Tensor, likeliest: Sequence[int] | None = None) -> None:
+    """Choose each row's next token from its logits (rows x vocabulary)."""
+    greedy = likeliest or logits.argmax(dim=-1).tolist()
     for i, row in enumerate(rows):
         token = greedy[i] if row.is_greedy else row.choose(logits[i])
         row.tokens.append(token)

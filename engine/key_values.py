@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -22,12 +23,18 @@ PLACES = 64
 
 
 class KeyValues:
-    """Keys and values by attention layer, rows x heads x places x dim."""
+    """Keys and values by attention layer, rows x heads x places x dim.
+
+    Attributes:
+        lengths: tokens of each row.
+        moves: how many times everything was put elsewhere, for there was no room left.
+    """
 
     def __init__(self) -> None:
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
         self._rows = self._places = 0
         self.lengths: list[int] = []
+        self.moves = 0
 
     def prompts(self, lengths: Sequence[int], pasts: Sequence[Past | None] = ()) -> Packed | Continued:
         """The layout to read these prompts in; they join as rows behind those there are.
@@ -71,10 +78,15 @@ class KeyValues:
 
     def step(self, device: torch.device) -> Decoding:
         """The layout of one new token for every row."""
+        before = np.array(self.extend(), dtype=np.int64)
+        return Decoding(self, torch.from_numpy(before).to(device), int(before.max()) + 1, before)
+
+    def extend(self, rows: int = 0, places: int = 0) -> list[int]:
+        """One new token for every row; how many each had. There is room for so many rows and places at least."""
         before = list(self.lengths)
         self.lengths = [length + 1 for length in before]
-        self._reserve(len(self.lengths), max(self.lengths))
-        return Decoding(self, before, device)
+        self._reserve(max(rows, len(self.lengths)), max(places, *self.lengths))
+        return before
 
     def leave(self, row: int) -> None:
         """Give the row's place to the last one."""
@@ -111,6 +123,7 @@ class KeyValues:
                 grown.append(new)
             self._layers[layer] = (grown[0], grown[1])
         self._rows, self._places = new_rows, new_places
+        self.moves += 1
 
 
 class Continued:
@@ -155,22 +168,24 @@ class Decoding:
     """One new token for every row, looking at the row's own past.
 
     Args:
-        before: how many tokens each row had.
+        before: how many tokens each row had (rows of int64), where the rows are decoded.
+        width: places of which none beyond is looked at: more than `before`.
+        places: `before` for the CPU's kernel; None: torch's operations alone.
     """
 
-    def __init__(self, kept: KeyValues, before: Sequence[int], device: torch.device) -> None:
+    def __init__(self, kept: KeyValues, before: Tensor, width: int, places: NDArray[np.int64] | None = None) -> None:
         self._kept = kept
-        self._places = np.array(before, dtype=np.int64)
-        self._on_device = torch.from_numpy(self._places).to(device)
-        self._width = max(before) + 1
+        self._before = before
+        self._width = width
+        self._places = places
         self._masks: dict[int | None, Tensor] = {}
 
     def positions(self, device: torch.device) -> Tensor:  # noqa: ARG002 - they are there already
-        return self._on_device.unsqueeze(1)
+        return self._before.unsqueeze(1)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, kind: Kind) -> Tensor:
         keys, values = self._kept.of(kind.layer, key, value)
-        if kind.softcap is None and row_attention.takes(query, keys):
+        if self._places is not None and kind.softcap is None and row_attention.takes(query, keys):
             query, key, value = query[:, :, 0], key[:, :, 0], value[:, :, 0]
             out = row_attention.attend_rows(
                 query, key, value, keys, values, self._places, scale=kind.scale, window=kind.window
@@ -178,7 +193,7 @@ class Decoding:
             return out.unsqueeze(1)
         rows, heads, _, dim = query.shape
         index = torch.arange(rows, device=query.device)
-        keys[index, :, self._on_device], values[index, :, self._on_device] = key[:, :, 0], value[:, :, 0]
+        keys[index, :, self._before], values[index, :, self._before] = key[:, :, 0], value[:, :, 0]
         keys, values = keys[:rows, :, : self._width], values[:rows, :, : self._width]
         # Heads that share keys and values are the several queries of one head.
         shared = query.reshape(rows, keys.shape[1], heads // keys.shape[1], dim)
@@ -195,6 +210,6 @@ class Decoding:
     def _mask(self, window: int | None) -> Tensor:
         """Rows x 1 x 1 x width: where a row may look. The same for all alike layers."""
         if window not in self._masks:
-            columns = torch.arange(self._width, device=self._on_device.device)
-            self._masks[window] = visible(self._on_device[:, None], columns, window)[:, None, None, :]
+            columns = torch.arange(self._width, device=self._before.device)
+            self._masks[window] = visible(self._before[:, None], columns, window)[:, None, None, :]
         return self._masks[window]

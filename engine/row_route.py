@@ -7,7 +7,8 @@ threads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 
 import numpy as np
@@ -34,6 +35,9 @@ class RowRoute:
 
     Args:
         device: where the rows are decoded; it has a kernel (`has_kernel`).
+
+    Attributes:
+        moves: how many times the table on the device was put elsewhere, for it had no room left.
     """
 
     def __init__(self, projections: Sequence[Projection], device: torch.device) -> None:
@@ -42,13 +46,14 @@ class RowRoute:
         self._rows = 0
         self._device = device
         self._by_gpu = device.type == "cuda"
-        self._on_device: Tensor | None = None
+        self._on_device = torch.from_numpy(self._table.copy()).to(device)
+        self._stale = False
         self._largest: list[int] | None = None
+        self.moves = 0
 
     def join(self, stack: Stack | None) -> None:
         """A row behind those there are."""
-        if self._rows == len(self._table):
-            self._table = np.concatenate([self._table, np.zeros_like(self._table)])
+        self.make_room(self._rows + 1)
         row = self._table[self._rows]
         row[:] = 0
         if stack is not None:
@@ -61,7 +66,30 @@ class RowRoute:
         """The last row takes this one's place."""
         self._rows -= 1
         self._table[row] = self._table[self._rows]
+        self._table[self._rows] = 0
         self._changed()
+
+    def make_room(self, rows: int) -> None:
+        """Have a table of at least so many rows; those that are not there go through the base."""
+        while rows > len(self._table):
+            self._table = np.concatenate([self._table, np.zeros_like(self._table)])
+            self._on_device = torch.from_numpy(self._table.copy()).to(self._device)
+            self.moves += 1
+
+    def refresh(self) -> None:
+        """Write what has changed into the table on the device, which stays where it is."""
+        if self._stale:
+            self._on_device.copy_(torch.from_numpy(self._table))
+            self._stale = False
+
+    def fixed(self, largest_rank: int) -> FixedRows:
+        """The table as it lies on the device at present, for steps that are recorded (until `moves` rises)."""
+        return FixedRows(self._on_device, self._index, largest_rank)
+
+    @property
+    def largest_rank(self) -> int:
+        """Of any row at any projection."""
+        return max(self._largest_ranks(), default=0)
 
     def touches(self, name: str) -> bool:
         return self._largest_ranks()[self._index[name]] > 0
@@ -71,8 +99,7 @@ class RowRoute:
         if not self._by_gpu:
             row_kernel.add_rows(x, y, self._table, projection)
             return y
-        if self._on_device is None:
-            self._on_device = torch.from_numpy(self._table[: self._rows].copy()).to(self._device)
+        self.refresh()
         row_kernel_gpu.add_rows(x, y, self._on_device, projection, self._largest_ranks()[projection])
         return y
 
@@ -83,7 +110,28 @@ class RowRoute:
         return self._largest
 
     def _changed(self) -> None:
-        self._largest = self._on_device = None
+        self._largest, self._stale = None, True
+
+
+@dataclass(frozen=True)
+class FixedRows:
+    """Rows whose stacks stand in a table that others write: each product reads it anew.
+
+    Args:
+        index: of each projection in the table.
+        largest_rank: that any row may have at any projection.
+    """
+
+    table: Tensor
+    index: Mapping[str, int]
+    largest_rank: int
+
+    def touches(self, name: str) -> bool:  # noqa: ARG002 - any projection may come to have a stack
+        return self.largest_rank > 0
+
+    def add(self, name: str, x: Tensor, y: Tensor) -> Tensor:
+        row_kernel_gpu.add_rows(x, y, self.table, self.index[name], self.largest_rank)
+        return y
 
 
 def takes(stack: Stack | None) -> bool:

@@ -25,6 +25,7 @@ from benchmarks.search.ours import our_batch
 from benchmarks.search.service_job import ServiceJob, service_job
 from benchmarks.search.task import SEED, Task
 from benchmarks.search.theirs import autopeft_batch, peft_batch
+from benchmarks.shapes import SHAPES
 from benchmarks.synthetic import SyntheticProblem
 from engine.configuration import Configuration
 from engine.learner import Candidate
@@ -98,7 +99,7 @@ def main() -> None:
     threads, is_quick = os.cpu_count() or 1, quick()
     rows: list[Row] = []
     if base.device.type == "cuda":
-        for shape in shapes.SHAPES:
+        for shape in SHAPES:
             rows += shapes.measure(shape, user, threads, repeats=2 if is_quick else 3, train_samples=QUICK_SAMPLES)
             gc.collect()  # hooks and modules hold each other
             torch.cuda.empty_cache()

@@ -1,23 +1,33 @@
 """`python -m benchmarks.serve`: every row about answers. QUICK=1: the headline, cold stacks, who comes again, the API.
 
-BASE= names another base than the small one. Each part is a module of its own beside this one.
+BASE= names another base than the small one. On a CUDA machine random models of larger shapes come first. Each part is a
+module of its own beside this one.
 """
 
 from __future__ import annotations
 
 import gc
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
 
 from benchmarks.material import MIXES, history, service_base
 from benchmarks.results_file import Row
 from benchmarks.rounds import quick, report
-from benchmarks.serve import ours, users
+from benchmarks.serve import ours, steps, users
 from benchmarks.serve.api import api_rows
 from benchmarks.serve.prefixes import prefix_rows
 from benchmarks.serve.stored import cold_rows, crowd_rows
 from benchmarks.serve.users import HEADLINE, Cell
+from benchmarks.shapes import SHAPES, saved_base
 
 USERS = (1, 8, 64)
 MANY = 1000
+PEFT_TARGET = 100.0
+"""How many times PEFT's tokens per second the engine's shall be on a GPU, 64 users at once."""
 
 
 def cells() -> list[Cell]:
@@ -33,11 +43,28 @@ def cells() -> list[Cell]:
     ]
 
 
+def shape_rows(queries: Sequence[str], threads: int) -> list[Row]:
+    """A decoding step on every shape, and on the smallest what PEFT makes of so many users."""
+    rows: list[Row] = []
+    repeats = 2 if quick() else 5
+    for shape in SHAPES:
+        rows += steps.measure(shape, queries, threads, repeats=repeats)
+        gc.collect()  # hooks and modules hold each other
+        torch.cuda.empty_cache()
+        print(f"measured: {shape.name}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="milp-bench-") as folder:
+        base = ours.endless_base(saved_base(SHAPES[0], Path(folder)))
+        cell = Cell("default LoRA", steps.ROWS, repeats=repeats)
+        of_cell = users.measure(base, cell, queries, threads, {users.PEFT_BATCH: PEFT_TARGET})
+        rows += [replace(row, what=f"{SHAPES[0].name}, random weights, {row.what}") for row in of_cell]
+    return rows
+
+
 def main() -> None:
     base = ours.endless_base(service_base())
     threads = ours.threads()
     queries = [sample.query for sample in (*history().split.validation, *history().split.test)]
-    rows: list[Row] = []
+    rows: list[Row] = shape_rows(queries, threads) if base.device.type == "cuda" else []
     for cell in cells():
         rows += users.measure(base, cell, queries, threads)
         gc.collect()  # the peers' models hold themselves

@@ -21,6 +21,7 @@ from benchmarks.search.ours import our_batch
 from benchmarks.search.service_job import ServiceJob, passes_made
 from benchmarks.search.task import SEED, Scored, Task
 from benchmarks.search.theirs import autopeft_batch, peft_batch
+from benchmarks.shapes import Shape
 from engine.base import Base
 from engine.configuration import Configuration
 from engine.learner import Candidate
@@ -99,7 +100,7 @@ def test_a_jobs_optimiser_steps_are_those_of_the_passes_that_its_trials_made(tas
 
 
 def test_a_shape_is_measured_with_random_weights() -> None:
-    tiny = shapes.Shape("tiny", 32, 2, 4, 2, 48, 8192, candidates=2, target=5.0)
+    tiny = Shape("tiny", 32, 2, 4, 2, 48, 8192, candidates=2, target=5.0)
     rows = shapes.measure(tiny, history(), 1, repeats=1, train_samples=8, device="cpu", dtype=torch.float32)
     assert [row.target for row in rows] == [5.0, None, None]
     assert rows[-1].ours < 1e-4

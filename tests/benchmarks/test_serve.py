@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.material import MIXES, history
 from benchmarks.peers import endless, fresh_model, with_adapters
-from benchmarks.serve import ours, theirs, users
+from benchmarks.results_file import LIMIT
+from benchmarks.serve import ours, steps, theirs, users
 from benchmarks.serve.answers import LATENCIES, Round, percentile, round_of
 from benchmarks.serve.api import PER_SECOND, TINY, api_rows
 from benchmarks.serve.prefixes import prefix_rows
 from benchmarks.serve.stored import cold_rows
+from benchmarks.shapes import Shape, saved_base
 from engine.base import Base
 from engine.prefixes import Past, PrefixCache, PrefixKey
 from engine.prompts import messages_for
@@ -76,9 +80,9 @@ def test_only_the_headline_has_targets_and_the_better_of_transformers_has_one() 
         users.PEFT_SINGLY: at(20),
     }
     cell = users.Cell(*users.HEADLINE, repeats=1)
-    targets = {row.peer_name: row.target for row in users.rows(cell, found, targets=True) if row.target is not None}
+    targets = {row.peer_name: row.target for row in users.rows(cell, found, users.TARGETS) if row.target is not None}
     assert targets == {users.BASE_ALONE: 0.8, users.PEFT_BATCH: 5.0, users.CONTINUOUS: 1.0}
-    assert {row.target for row in users.rows(cell, found, targets=False)} == {None}
+    assert {row.target for row in users.rows(cell, found, {})} == {None}
 
 
 def test_every_contender_of_a_cell_answers_everybody(base: Base) -> None:
@@ -112,6 +116,23 @@ def test_who_comes_again_is_known_by_their_name_and_read_anew_without(
     assert row.ours > 0
     # A round that is not counted, then one that is: two answers for one who is known, two for one who is not.
     assert found == [False, True, False, False] * 2
+
+
+def test_a_decoding_step_is_measured_on_a_shape_of_random_weights() -> None:
+    tiny = Shape("tiny", 32, 2, 4, 2, 48, 8192, candidates=2, target=5.0, step_ms=1e9)
+    rows = steps.measure(tiny, QUERIES, 1, repeats=1, rows=3, device="cpu", dtype=torch.float32)
+    assert [(row.peer_name, row.target) for row in rows] == [
+        (users.BASE_ALONE, steps.OF_BASE_ALONE),
+        (steps.SINGLY, None),
+        (LIMIT, 1.0),
+    ]
+    assert all(row.ours > 0 for row in rows)
+
+
+def test_a_shape_is_saved_where_peers_find_the_same_weights(tmp_path: Path) -> None:
+    saved = saved_base(Shape("tiny", 32, 2, 4, 2, 48, 8192, candidates=2, target=5.0), tmp_path, "cpu", torch.float32)
+    weights = zip(fresh_model(saved).parameters(), saved.model.parameters(), strict=True)
+    assert all(torch.equal(theirs_, ours_) for theirs_, ours_ in weights)
 
 
 def test_prompts_are_the_same_for_both_sides(base: Base) -> None:

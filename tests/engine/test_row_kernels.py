@@ -90,6 +90,25 @@ def test_a_route_on_a_gpu_keeps_its_table_there_and_gives_the_cpus_sums(tiny_bas
             assert torch.allclose(*sums, atol=1e-4)
 
 
+def test_no_row_beyond_those_there_are_has_an_address_of_a_stack_that_may_be_gone(
+    tiny_base: Callable[[str], Base],
+) -> None:
+    base = tiny_base("llama")
+    stack = placed(random_stack(base, Configuration((True, True, True), 1, 8), seed=1), torch.float32)
+    route = RowRoute(base.projections, base.device)
+    for _ in range(5):
+        route.join(stack)
+    for row in (4, 0, 1):
+        route.leave(row)
+    route.refresh()
+    table = route.fixed(8).table
+
+    assert table[:2].any(dim=2).all()
+    assert not table[2:].any()
+    route.make_room(40)
+    assert not route.fixed(8).table[2:].any()
+
+
 @pytest.mark.parametrize("window", [None, 3])
 @pytest.mark.parametrize("dtype", PRECISIONS)
 def test_rows_attend_to_their_own_past_only_within_the_window_with_shared_heads(
