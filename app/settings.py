@@ -78,7 +78,7 @@ class Settings(BaseSettings):
     prompt_loss_weight: float = Field(
         0.3,
         ge=0,
-        description="what the mean loss of a query's tokens counts for beside that of the response's; 0: nothing",
+        description="what the mean loss of a prompt's tokens counts for beside that of the response's; 0: nothing",
     )
     averaged: int = Field(
         4, ge=1, le=64, description="seeds from which a winner is trained before it is published; their average is"

@@ -76,4 +76,5 @@ def saved_base(shape: Shape, folder: Path, device: str = "cuda", dtype: torch.dt
     _, model = random_base(shape, device, dtype)
     model.save_pretrained(folder)  # type: ignore[operator]  # transformers'
     AutoTokenizer.from_pretrained(base_folder()).save_pretrained(folder)
-    return load_base(str(folder), device=device, threads=os.cpu_count() or 1)
+    name = str(dtype).removeprefix("torch.")
+    return load_base(str(folder), device=device, dtype=name, threads=os.cpu_count() or 1)

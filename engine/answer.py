@@ -38,6 +38,7 @@ class Answer:
         self._pieces: queue.SimpleQueue[Piece] = queue.SimpleQueue()
         self._listener = listener or (lambda _answer, piece: self._pieces.put(piece))
         self._complete = Event()
+        self._text = ""
         self._sent = 0
         self._submitted = monotonic()
         self.prompt_tokens = len(row.prompt)
@@ -70,17 +71,23 @@ class Answer:
             self._row.finish_reason = "cancelled"
             self._on_cancel(self)
 
-    def _publish(self) -> None:
-        """Hand over the text decoded since the last call (engine thread only)."""
-        text = self._base.format.decode(self._row.tokens)
-        cuts = [at for at in (text.find(stop) for stop in self._stop) if at >= 0]
+    def _read(self) -> None:
+        """Look at what was decoded since the last call: a stop text ends the answer (engine thread only)."""
+        self._text = self._base.format.decode(self._row.tokens)
+        cuts = [at for at in (self._text.find(stop) for stop in self._stop) if at >= 0]
         if cuts:
-            text = text[: min(cuts)]
+            self._text = self._text[: min(cuts)]
             self._row.finish_reason = "stop"
-        done = self._row.finish_reason is not None
+
+    def _publish(self, *, done: bool) -> None:
+        """Hand over what was read (engine thread only).
+
+        Args:
+            done: whether that is all, for the row has left. One that is cancelled since leaves with the next token.
+        """
         # Held back while the answer goes on: characters not yet whole (one mark for each of their bytes, with some
         # tokenizers), and what may be the beginning of a stop text.
-        unsure = max((len(stop) for stop in self._stop), default=1) - 1
+        text, unsure = self._text, max((len(stop) for stop in self._stop), default=1) - 1
         held = 0 if done else max(unsure, len(text) - len(text.rstrip("�")))
         piece = text[self._sent : len(text) - held]
         if done:

@@ -169,7 +169,7 @@ class AnsweringEngine:
         with self._changed:
             if answer in self._waiting:
                 self._waiting.remove(answer)
-                answer._publish()
+                answer._publish(done=True)
 
     def _next_for(self, lane: _Lane) -> list[Answer] | None:
         """Waits until there is something to do; the answers that join this lane now, or None when it has to end."""
@@ -217,6 +217,7 @@ class _Lane:
         self._engine = engine
         self._base = base
         self._threads = threads
+        self._record = recorder(base.device)
         self._batch = self._new_batch()
         self.running: dict[int, Answer] = {}
         self._trimmed = monotonic()
@@ -242,7 +243,7 @@ class _Lane:
         self._engine._fail_waiting(closed)
 
     def _new_batch(self) -> DecodingBatch:
-        return DecodingBatch(self._base, self._engine.prefixes, recorder(self._base.device))
+        return DecodingBatch(self._base, self._engine.prefixes, self._record)
 
     def _trim_when_idle(self) -> None:
         """Prompts of all lengths leave pieces that the next do not fit into; nobody waits for a lane without rows."""
@@ -251,13 +252,15 @@ class _Lane:
             return_freed_memory()
 
     def _publish(self) -> None:
-        rows = list(self._batch.rows)
+        answers = [self.running[id(row)] for row in self._batch.rows]
+        for answer in answers:
+            answer._read()
         # What is kept of an answer is kept before it ends: who asks again at once may come to another lane.
-        finished = self._batch.release_finished()
-        for row in rows:
-            self.running[id(row)]._publish()
-        if finished:
-            self._engine._freed([self.running[id(row)] for row in finished], self)
+        ended = [self.running[id(row)] for row in self._batch.release_finished()]
+        for answer in answers:
+            answer._publish(done=answer in ended)
+        if ended:
+            self._engine._freed(ended, self)
 
     def _fail(self, error: BaseException) -> None:
         answers = list(self.running.values())

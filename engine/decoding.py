@@ -102,8 +102,14 @@ class DecodingBatch:
         self._kept = KeyValues()
         self._by_row = RowRoute(base.projections, base.device) if has_kernel(base.device) else None
         self._graphs = StepGraphs(base, self._kept, self._by_row, record) if record and self._by_row else None
+        self._by_graph = False
         self._route: Routing | None = None
         self.rows: list[Row] = []
+
+    @property
+    def recordings(self) -> int:
+        """How many sizes of a step are recorded at present."""
+        return 0 if self._graphs is None else self._graphs.count
 
     @torch.inference_mode()
     def admit(self, rows: Sequence[Row]) -> None:
@@ -133,12 +139,13 @@ class DecodingBatch:
             return
         if self._route is None:
             self._route = self._routing()
+            # Recorded steps take all rows one by one, those of one stack too.
+            self._by_graph = self._graphs is not None and all(takes(row.stack) for row in self.rows)
         last = [row.tokens[-1] for row in self.rows]
-        if self._graphs is not None and all(takes(row.stack) for row in self.rows):
-            replayed = self._graphs.step(last)
-            if replayed is not None:
-                _say(self._base, self.rows, *replayed)
-                return
+        replayed = self._graphs.step(last) if self._graphs is not None and self._by_graph else None
+        if replayed is not None:
+            _say(self._base, self.rows, *replayed)
+            return
         ids = torch.tensor(last, device=self._base.device).unsqueeze(1)
         hidden = self._base.hidden_states(ids, self._kept.step(self._base.device), route=self._route)
         _say(self._base, self.rows, self._base.logits(hidden[:, 0]))

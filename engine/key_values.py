@@ -85,18 +85,24 @@ class KeyValues:
         """One new token for every row; how many each had. There is room for so many rows and places at least."""
         before = list(self.lengths)
         self.lengths = [length + 1 for length in before]
-        self._reserve(max(rows, len(self.lengths)), max(places, *self.lengths))
+        if rows or places:
+            self._move(max(rows, self._rows), max(places, self._places))
+        self._reserve(len(self.lengths), max(self.lengths))
         return before
 
     def leave(self, row: int) -> None:
-        """Give the row's place to the last one."""
-        last = len(self.lengths) - 1
-        if row != last:
-            length = self.lengths[last]
-            for keys, values in self._layers.values():
-                keys[row, :, :length] = keys[last, :, :length]
-                values[row, :, :length] = values[last, :, :length]
-            self.lengths[row] = length
+        """Give the row's place to the last one.
+
+        What is free is zero: a place that is looked past still counts, if what an earlier row left there is no number.
+        """
+        last, left = len(self.lengths) - 1, self.lengths[row]
+        length = self.lengths[last]
+        for kept in (tensor for pair in self._layers.values() for tensor in pair):
+            if row != last:
+                kept[row, :, :length] = kept[last, :, :length]
+                kept[row, :, length:left] = 0
+            kept[last, :, :length] = 0
+        self.lengths[row] = length
         self.lengths.pop()
 
     def of(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,14 +121,20 @@ class KeyValues:
         # Room for twice as much: however many rows and tokens come, each is copied a few times at most.
         new_rows = self._rows if rows <= self._rows else max(rows, 2 * self._rows)
         new_places = self._places if places <= self._places else max(places + PLACES // 2, 2 * self._places, PLACES)
+        self._move(new_rows, new_places)
+
+    def _move(self, rows: int, places: int) -> None:
+        """Put everything where there is room for so many."""
+        if (rows, places) == (self._rows, self._places):
+            return
         for layer, pair in self._layers.items():
             grown = []
             for old in pair:
-                new = old.new_zeros(new_rows, old.shape[1], new_places, old.shape[3])
+                new = old.new_zeros(rows, old.shape[1], places, old.shape[3])
                 new[: self._rows, :, : self._places] = old
                 grown.append(new)
             self._layers[layer] = (grown[0], grown[1])
-        self._rows, self._places = new_rows, new_places
+        self._rows, self._places = rows, places
         self.moves += 1
 
 

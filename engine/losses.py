@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+from torch.utils.checkpoint import checkpoint
 
 from engine.attention import Packed
 from engine.base import Base
@@ -21,14 +22,25 @@ from engine.layers import Span
 from engine.lower_layers import EXAMPLES_AT_ONCE, LowerLayers
 from engine.prompts import Prompting, query_alone
 
+MOST_LOGITS = 1 << 27
+"""Numbers, half a gigabyte: of large vocabularies and many candidates there would be many times as many."""
+
 
 def target_losses(base: Base, route: Route, batch: Batch, span: Span | None = None) -> Tensor:
     """Cross-entropy of every target of the batch, in nats: 1-d, in their order.
 
-    Logits are computed for these tokens only.
+    Logits are computed for these tokens only, and where they are many, some at a time: then once more going back.
     """
     hidden = base.hidden_states(batch.ids.unsqueeze(0), Packed(batch.lengths), route=route, span=span)[0]
-    return cross_entropy(base.logits(hidden[batch.before_target]), batch.targets, reduction="none")
+    before, at_once = hidden[batch.before_target], max(1, MOST_LOGITS // base.vocabulary_size)
+    if len(batch.targets) <= at_once:
+        return _cross_entropies(base, before, batch.targets)
+    parts = zip(before.split(at_once), batch.targets.split(at_once), strict=True)
+    return torch.cat([checkpoint(_cross_entropies, base, *part, use_reentrant=False) for part in parts])
+
+
+def _cross_entropies(base: Base, hidden: Tensor, targets: Tensor) -> Tensor:
+    return cross_entropy(base.logits(hidden), targets, reduction="none")
 
 
 @torch.no_grad()

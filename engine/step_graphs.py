@@ -8,6 +8,7 @@ anything yet, and go through the base. Must not know prompts, queues or threads.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from engine.base import Base
 from engine.key_values import Decoding, KeyValues
+from engine.out_of_memory import is_out_of_memory
 from engine.row_route import RowRoute
 
 WORTH_RECORDING = 3
@@ -24,15 +26,13 @@ WORTH_RECORDING = 3
 MOST_RECORDINGS = 32
 """Kept at a time, least recently used dropped first: each holds what its step needs for a moment."""
 _LEAST_WIDTH, _LEAST_RANK, _ROWS = 64, 16, 8
+_log = logging.getLogger(__name__)
 
 Step = Callable[[], tuple[Tensor, Tensor]]
 """Logits (rows x vocabulary) and greedy next tokens (rows) of the inputs as they are."""
-Record = Callable[[Step], tuple[Callable[[], None], tuple[Tensor, Tensor]]]
-"""Makes the step once and records it: what replays it, and the outputs that each replay writes.
-
-Raises:
-    RuntimeError: it cannot be recorded; nothing else is broken.
-"""
+Record = Callable[[Step], tuple[Callable[[], None], tuple[Tensor, Tensor]] | None]
+"""Makes the step once and records it: what replays it, and the outputs that each replay writes. None: it could not be
+recorded, and is to be made as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,11 @@ class StepGraphs:
         self._seen: Counter[Size] = Counter()
         self._recordings: OrderedDict[Size, _Recording] = OrderedDict()
         self._moves = (0, 0)
-        self._can_record = True
+
+    @property
+    def count(self) -> int:
+        """Sizes that are recorded at present."""
+        return len(self._recordings)
 
     def step(self, tokens: Sequence[int]) -> tuple[Tensor, list[int]] | None:
         """One more token for every row.
@@ -92,21 +96,22 @@ class StepGraphs:
         kept, rows = self._kept, len(tokens)
         size = Size.holding(rows, max(kept.lengths) + 1, self._route.largest_rank)
         self._seen[size] += 1
-        if not self._can_record or self._seen[size] < WORTH_RECORDING:
+        if self._seen[size] < WORTH_RECORDING:
             return None
         places = kept.extend(size.rows, size.width)
         inputs = torch.zeros(2, size.rows, dtype=torch.int64)
         inputs[0, :rows], inputs[1, :rows] = torch.tensor(tokens), torch.tensor(places)
-        recording = self._recording(size, inputs)
-        return recording.logits[:rows], recording.greedy[:rows].tolist()
+        logits, greedy = self._made(size, inputs)
+        return logits[:rows], greedy[:rows].tolist()
 
-    def _recording(self, size: Size, inputs: Tensor) -> _Recording:
-        """A recording of this size that has just been played with these inputs."""
+    def _made(self, size: Size, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """The step's logits and likeliest tokens, with room for all rows of the size."""
         self._route.make_room(size.rows)
         moves = (self._kept.moves, self._route.moves)
         if moves != self._moves:
             # What was recorded reads and writes where nothing lies any more.
             self._recordings.clear()
+            self._seen.clear()
             self._moves = moves
         self._route.refresh()
         recording = self._recordings.get(size)
@@ -115,9 +120,10 @@ class StepGraphs:
         self._recordings.move_to_end(size)
         recording.inputs.copy_(inputs)
         recording.replay()
-        return recording
+        return recording.logits, recording.greedy
 
-    def _recorded(self, size: Size, inputs: Tensor) -> _Recording:
+    def _recorded(self, size: Size, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, recorded where that can be."""
         given = inputs.to(self._base.device)
         route = self._route.fixed(size.rank)
 
@@ -127,19 +133,18 @@ class StepGraphs:
             logits = self._base.logits(hidden[:, 0])
             return logits, logits.argmax(dim=-1)
 
-        try:
-            replay, (logits, greedy) = self._record(step)
-        except RuntimeError:
-            # A base that asks the GPU something in the middle of a step. It is made as before, from here on.
-            self._can_record = False
+        recorded = self._record(step)
+        if recorded is None:
             self._recordings.clear()
-            return _Recording(given, step, *step())  # type: ignore[arg-type]  # never replayed
-        recording = _Recording(given, replay, logits, greedy)
-        self._recordings[size] = recording
+            self._seen.clear()
+            return step()
+        replay, (logits, greedy) = recorded
+        self._recordings[size] = _Recording(given, replay, logits, greedy)
         if len(self._recordings) > MOST_RECORDINGS:
-            self._recordings.popitem(last=False)
+            dropped, _ = self._recordings.popitem(last=False)
+            del self._seen[dropped]
         replay()
-        return recording
+        return logits, greedy
 
 
 def recorder(device: torch.device) -> Record | None:
@@ -153,13 +158,30 @@ class _CudaGraphs:
     def __init__(self) -> None:
         self._stream = torch.cuda.Stream()
         self._pool = torch.cuda.graph_pool_handle()
+        self._never = False
 
-    def __call__(self, step: Step) -> tuple[Callable[[], None], tuple[Tensor, Tensor]]:
+    def __call__(self, step: Step) -> tuple[Callable[[], None], tuple[Tensor, Tensor]] | None:
+        if self._never:
+            return None
+        current = torch.cuda.current_stream()
+        try:
+            return self._captured(step, current)
+        except RuntimeError as error:
+            # A base that asks the GPU something in the middle of a step; or memory that does not suffice just now.
+            self._never = not is_out_of_memory(error)
+            _log.warning("a decoding step cannot be recorded, so it is made operation by operation: %s", error)
+        finally:
+            # torch leaves the stream of a capture that failed as it is.
+            torch.cuda.set_stream(current)
+        # Only here is the error gone, and with it its frames, which held the tensors.
+        return None
+
+    def _captured(self, step: Step, current: torch.cuda.Stream) -> tuple[Callable[[], None], tuple[Tensor, Tensor]]:
         # Made once before, on the same stream: kernels are compiled and libraries set up then.
-        self._stream.wait_stream(torch.cuda.current_stream())
+        self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
             step()
-        torch.cuda.current_stream().wait_stream(self._stream)
+        current.wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
         # Other threads load stacks meanwhile, which takes memory of the GPU: only this one's operations are looked at.
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):

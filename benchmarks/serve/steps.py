@@ -26,8 +26,9 @@ from engine.stack import Stack
 from engine.step_graphs import recorder
 
 ROWS = 64
+PROMPT_TOKENS = 140
 STEPS, WARM = 64, 8
-"""Steps a round measures, and those before: by then they are recorded."""
+"""Steps a round measures, and those before. All look back within one width, so by then they are recorded."""
 OF_BASE_ALONE = 1 / 1.3
 """How fast a step shall be beside the base's own."""
 OURS, SINGLY = "recorded", "the same, operation by operation"
@@ -47,7 +48,7 @@ def measure(
     base, _ = random_base(shape, device, dtype)
     base.end_ids = frozenset()
     stacks = [placed(generated_stack(base, default_lora(base, user), seed=user), base) for user in range(rows)]
-    asked = [base.format.prompt_ids(messages_for(queries[user % len(queries)])) for user in range(rows)]
+    asked = [_prompt(base, queries[user % len(queries)]) for user in range(rows)]
     nobodys: list[Stack | None] = [None] * rows
     contenders: dict[str, Callable[[], float]] = {
         OURS: partial(_step_ms, base, asked, stacks, recorded=True),
@@ -69,7 +70,15 @@ def _step_ms(base: Base, asked: Sequence[Sequence[int]], stacks: Sequence[Stack 
     batch.admit([Answer(prompt, stack, WARM + STEPS + 1) for prompt, stack in zip(asked, stacks, strict=True)])
     for _ in range(WARM):
         batch.step()
+    if recorded and recorder(base.device) is not None and not batch.recordings:
+        raise RuntimeError("no step was recorded, so there is nothing to measure: see the warning above")
     began = time.perf_counter()
     for _ in range(STEPS):  # each ends with its tokens on the host, so nothing is left to wait for
         batch.step()
     return 1e3 * (time.perf_counter() - began) / STEPS
+
+
+def _prompt(base: Base, query: str) -> list[int]:
+    """The query's prompt, repeated to a fixed length."""
+    ids = base.format.prompt_ids(messages_for(query))
+    return (ids * (PROMPT_TOKENS // len(ids) + 1))[:PROMPT_TOKENS]

@@ -17,7 +17,7 @@ from benchmarks.serve.answers import LATENCIES, Round, percentile, round_of
 from benchmarks.serve.api import PER_SECOND, TINY, api_rows
 from benchmarks.serve.prefixes import prefix_rows
 from benchmarks.serve.stored import cold_rows
-from benchmarks.shapes import Shape, saved_base
+from benchmarks.shapes import Shape, random_base, saved_base
 from engine.base import Base
 from engine.prefixes import Past, PrefixCache, PrefixKey
 from engine.prompts import messages_for
@@ -130,9 +130,11 @@ def test_a_decoding_step_is_measured_on_a_shape_of_random_weights() -> None:
 
 
 def test_a_shape_is_saved_where_peers_find_the_same_weights(tmp_path: Path) -> None:
-    saved = saved_base(Shape("tiny", 32, 2, 4, 2, 48, 8192, candidates=2, target=5.0), tmp_path, "cpu", torch.float32)
-    weights = zip(fresh_model(saved).parameters(), saved.model.parameters(), strict=True)
-    assert all(torch.equal(theirs_, ours_) for theirs_, ours_ in weights)
+    tiny = Shape("tiny", 32, 2, 4, 2, 48, 8192, candidates=2, target=5.0)
+    _, model = random_base(tiny, "cpu", torch.float32)
+    saved = saved_base(tiny, tmp_path, "cpu", torch.float32)
+    weights = zip(fresh_model(saved).parameters(), saved.model.parameters(), model.parameters(), strict=True)
+    assert all(torch.equal(peers, drawn) and torch.equal(own, drawn) for peers, own, drawn in weights)
 
 
 def test_prompts_are_the_same_for_both_sides(base: Base) -> None:

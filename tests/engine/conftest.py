@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from engine.answering import AnsweringEngine
 from engine.base import Base, load_base
 from engine.configuration import Configuration
+from engine.decoding import Row, generate
+from engine.prompts import messages_for
 from engine.stack import Stack, active_projections
 from tests.support.families import BASE_MODEL, save_tiny_model
 
@@ -43,3 +46,24 @@ def random_stack(base: Base, configuration: Configuration, seed: int, scale: flo
         {p.name: scale * torch.randn(rank, p.d_in, generator=generator) for p in chosen},
         {p.name: scale * torch.randn(p.d_out, rank, generator=generator) for p in chosen},
     )
+
+
+def expected_text(base: Base, query: str, stack: Stack | None, tokens: int) -> str:
+    row = Row(base.format.prompt_ids(messages_for(query)), stack, tokens)
+    generate(base, [row])
+    return base.format.decode(row.tokens)
+
+
+@pytest.fixture
+def start(small_base: Base) -> Iterator[Callable[..., AnsweringEngine]]:
+    engines: list[AnsweringEngine] = []
+
+    def make(rows: int = 4, waiting: int = 8, stacks: int = 2) -> AnsweringEngine:
+        engine = AnsweringEngine(small_base, max_batch_rows=rows, max_queue=waiting, bank_stacks=stacks)
+        engine.start()
+        engines.append(engine)
+        return engine
+
+    yield make
+    for engine in engines:
+        engine.close()

@@ -4,49 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from threading import Event, Thread, get_ident
 from threading import enumerate as enumerate_threads
-from types import SimpleNamespace
 
 import pytest
 import torch
-from tokenizers import decoders
 
 from engine.answer import Answer
 from engine.answering import AnsweringEngine
 from engine.base import Base
 from engine.configuration import Configuration
-from engine.decoding import DecodingBatch, Row, generate
+from engine.decoding import DecodingBatch
 from engine.errors import EngineError, PromptTooLongError, QueueFullError, StackMismatchError
 from engine.prompts import messages_for
 from engine.stack import Stack
-from tests.engine.conftest import random_stack
-
-
-@pytest.fixture
-def start(small_base: Base) -> Iterator[Callable[..., AnsweringEngine]]:
-    engines: list[AnsweringEngine] = []
-
-    def make(rows: int = 4, waiting: int = 8, stacks: int = 2) -> AnsweringEngine:
-        engine = AnsweringEngine(small_base, max_batch_rows=rows, max_queue=waiting, bank_stacks=stacks)
-        engine.start()
-        engines.append(engine)
-        return engine
-
-    yield make
-    for engine in engines:
-        engine.close()
+from tests.engine.conftest import expected_text, random_stack
 
 
 def stack_of(base: Base, seed: int) -> Stack:
     return random_stack(base, Configuration((True,) * 12, 1, 8), seed=seed)
-
-
-def expected_text(base: Base, query: str, stack: Stack | None, tokens: int) -> str:
-    row = Row(base.format.prompt_ids(messages_for(query)), stack, tokens)
-    generate(base, [row])
-    return base.format.decode(row.tokens)
 
 
 def test_answers_of_several_users_at_once_are_each_their_own(
@@ -203,15 +180,6 @@ def test_a_cancelled_answer_ends_and_gives_its_place_free(start: Callable[..., A
     assert engine.submit(messages_for("next"), max_new_tokens=1).text() is not None
 
 
-def test_a_stop_text_ends_the_answer_and_is_left_out(small_base: Base, start: Callable[..., AnsweringEngine]) -> None:
-    whole = expected_text(small_base, "tell me a story", None, 20)
-    stop = whole[len(whole) // 2 :][:4]
-    answer = start().submit(messages_for("tell me a story"), max_new_tokens=20, stop=[stop])
-
-    assert answer.text() == whole[: whole.index(stop)]
-    assert answer.finish_reason == "stop"
-
-
 def test_a_prompt_over_the_context_is_refused_before_anything_is_loaded(
     start: Callable[..., AnsweringEngine],
 ) -> None:
@@ -245,22 +213,6 @@ def test_a_failure_while_decoding_reaches_those_answers_and_the_engine_goes_on(
             engine.submit(messages_for("hi"), max_new_tokens=4).text()
 
     assert engine.submit(messages_for("hi"), max_new_tokens=4).text() == expected_text(small_base, "hi", None, 4)
-
-
-def test_a_character_spelled_in_bytes_is_streamed_once_it_is_whole() -> None:
-    # As Mistral's and Gemma's tokenizers decode: each byte of an unfinished character shows as one mark.
-    decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
-    tokens = ["a", *(f"<0x{byte:02X}>" for byte in "😀".encode()), "b"]
-    form = SimpleNamespace(decode=lambda ids: decoder.decode([tokens[i] for i in ids]))
-    row = Row([1], None, len(tokens))
-    answer = Answer(SimpleNamespace(format=form), row, [], "", lambda _: None)  # type: ignore[arg-type]
-
-    for i in range(len(tokens)):
-        row.tokens.append(i)
-        row.finish_reason = "length" if i == len(tokens) - 1 else None
-        answer._publish()
-
-    assert list(answer) == ["a", "😀", "b"]
 
 
 def test_a_users_many_requests_do_not_keep_another_user_waiting(

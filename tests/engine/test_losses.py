@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from engine import losses
 from engine.base import Base
 from engine.batches import Example, encode_example, lay_out
 from engine.configuration import Configuration
@@ -35,12 +36,12 @@ def test_the_loss_is_that_of_the_response_tokens_only(tiny_base: Callable[[str],
 
     with torch.inference_mode():
         batch = lay_out([example, longer])
-        losses, rows = target_losses(base, Route.base(), batch), batch.example
+        found, rows = target_losses(base, Route.base(), batch), batch.example
         ids = torch.tensor([example.prompt + example.response])
         expected = cross_entropy(base.model(input_ids=ids).logits[0, :-1], ids[0, 1:], reduction="none")
 
     assert rows.tolist() == [0] * len(example.response) + [1] * len(longer.response)
-    assert torch.allclose(losses[rows == 0], expected[-len(example.response) :], atol=1e-4)
+    assert torch.allclose(found[rows == 0], expected[-len(example.response) :], atol=1e-4)
 
 
 @pytest.mark.parametrize("weight", [0.3, 1.0])
@@ -83,3 +84,18 @@ def test_a_weight_of_prompts_changes_nothing_where_prompts_are_a_single_token(ti
 
     assert torch.equal(with_prompts.targets, without.targets)
     assert with_prompts.weights.tolist() == without.weights.tolist() == pytest.approx([0.2] * 5)
+
+
+def test_many_logits_are_computed_some_at_a_time_and_teach_the_same(
+    tiny_base: Callable[[str], Base], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, course = tiny_base("llama"), Course(HISTORY, replace(SETTINGS, prompt_loss_weight=0.3))
+    at_once = train_candidates(base, [CANDIDATE], course)[0]
+    monkeypatch.setattr(losses, "MOST_LOGITS", 7 * base.vocabulary_size)
+    in_parts = train_candidates(base, [CANDIDATE], course)[0]
+
+    assert in_parts.losses == pytest.approx(at_once.losses, abs=1e-4)
+    assert at_once.stack is not None
+    assert in_parts.stack is not None
+    for name, b in at_once.stack.b.items():
+        assert torch.allclose(b, in_parts.stack.b[name], atol=1e-4)
