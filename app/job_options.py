@@ -69,6 +69,7 @@ class JobOptions(BaseModel):
             max_gradient_norm=settings.max_gradient_norm,
             max_sequence_tokens=settings.max_sequence_tokens,
             prompt_loss_weight=settings.prompt_loss_weight,
+            label_smoothing=settings.label_smoothing,
             averaged=settings.averaged,
             max_total_rank=settings.max_total_rank,
             max_new_tokens=settings.max_new_tokens,
@@ -104,7 +105,8 @@ class ResolvedOptions(BaseModel):
     averaged: int = 1
     """Jobs from before winners were averaged publish a single training."""
     prompt_loss_weight: float = 0.0
-    """Jobs from before queries were learned too learn responses alone."""
+    label_smoothing: float = 0.0
+    """Jobs from before prompts were learned and labels smoothed learn responses alone, as they stand there."""
     max_total_rank: int
     max_new_tokens: int
     memory_pairs: int

@@ -80,6 +80,12 @@ class Settings(BaseSettings):
         ge=0,
         description="what the mean loss of a prompt's tokens counts for beside that of the response's; 0: nothing",
     )
+    label_smoothing: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="share of what is learned of each token that is spread over the whole vocabulary; scores are not",
+    )
     averaged: int = Field(
         4, ge=1, le=64, description="seeds from which a winner is trained before it is published; their average is"
     )

@@ -118,8 +118,14 @@ class Joint:
 
 def step(running: Sequence[tuple[Party, Learner]]) -> None:
     """One optimiser step of each learner, on its next batch of its party's material."""
-    if not running:
-        return
+    # One smoothing, but where jobs are from before and after a setting was changed.
+    smoothings = [party.material.course.settings.label_smoothing for party, _ in running]
+    for smoothing in sorted(set(smoothings)):
+        alike = [one for one, own in zip(running, smoothings, strict=True) if own == smoothing]
+        _step_together(alike, smoothing)
+
+
+def _step_together(running: Sequence[tuple[Party, Learner]], smoothing: float) -> None:
     base = running[0][0].base
     chosen = [learner.next_batch() for _, learner in running]
     batches = [party.material.batch(indices) for (party, _), indices in zip(running, chosen, strict=True)]
@@ -127,7 +133,7 @@ def step(running: Sequence[tuple[Party, Learner]]) -> None:
     learners = [learner for _, learner in running]
     route = Route.of((len(b.ids), learner.a, learner.b) for b, learner in zip(batches, learners, strict=True))
     span = _span(running, chosen)
-    losses = target_losses(base, route, together, span) * together.weights
+    losses = target_losses(base, route, together, span, smoothing=smoothing) * together.weights
     means = torch.stack([own.sum() for own in losses.split([len(b.targets) for b in batches])])
     values = means.detach().tolist()
     healthy = [learner.note(value) for learner, value in zip(learners, values, strict=True)]

@@ -27,6 +27,8 @@ class TrainingSettings:
         warmup_fraction: a share of all steps; then the rate stays (paper, 3.4).
         prompt_loss_weight: what the mean loss of the prompts' tokens counts for beside that of the responses'; 0, the
             paper's, learns responses alone.
+        label_smoothing: share of each target that is spread evenly over the vocabulary, so that what is learned by
+            heart is not taken for certain.
     """
 
     learning_rate: float
@@ -37,6 +39,7 @@ class TrainingSettings:
     max_gradient_norm: float
     max_sequence_tokens: int
     prompt_loss_weight: float = 0.0
+    label_smoothing: float = 0.0
 
     def steps_a_pass(self, examples: int) -> int:
         return -(-examples // self.batch_size)
@@ -61,7 +64,7 @@ class TrainedCandidate:
 
     Args:
         stack: None if it diverged or did not fit; then `error` says how.
-        losses: training loss of each step, nats a token, prompts' included where they count.
+        losses: what each step lowers, nats a token: prompts' loss and smoothing included where there are any.
         began, ended: when it was in training, seconds since the epoch; those of one batch share them.
         seconds: what training and scoring it took, shared out among those of its batch.
         curve: mean loss on validation after each pass, nats a token; empty where none was measured.

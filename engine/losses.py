@@ -26,21 +26,26 @@ MOST_LOGITS = 1 << 27
 """Numbers, half a gigabyte: of large vocabularies and many candidates there would be many times as many."""
 
 
-def target_losses(base: Base, route: Route, batch: Batch, span: Span | None = None) -> Tensor:
+def target_losses(
+    base: Base, route: Route, batch: Batch, span: Span | None = None, *, smoothing: float = 0.0
+) -> Tensor:
     """Cross-entropy of every target of the batch, in nats: 1-d, in their order.
 
     Logits are computed for these tokens only, and where they are many, some at a time: then once more going back.
+
+    Args:
+        smoothing: share of each target that is spread evenly over the vocabulary (Szegedy and others, 2016).
     """
     hidden = base.hidden_states(batch.ids.unsqueeze(0), Packed(batch.lengths), route=route, span=span)[0]
     before, at_once = hidden[batch.before_target], max(1, MOST_LOGITS // base.vocabulary_size)
     if len(batch.targets) <= at_once:
-        return _cross_entropies(base, before, batch.targets)
+        return _cross_entropies(base, before, batch.targets, smoothing)
     parts = zip(before.split(at_once), batch.targets.split(at_once), strict=True)
-    return torch.cat([checkpoint(_cross_entropies, base, *part, use_reentrant=False) for part in parts])
+    return torch.cat([checkpoint(_cross_entropies, base, *part, smoothing, use_reentrant=False) for part in parts])
 
 
-def _cross_entropies(base: Base, hidden: Tensor, targets: Tensor) -> Tensor:
-    return cross_entropy(base.logits(hidden), targets, reduction="none")
+def _cross_entropies(base: Base, hidden: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    return cross_entropy(base.logits(hidden), targets, reduction="none", label_smoothing=smoothing)
 
 
 @torch.no_grad()

@@ -75,13 +75,12 @@ def train(task: Task, model: Any, candidate: Candidate) -> tuple[Any, list[float
 def training_loss(task: Task, model: Any, examples: Sequence[Example]) -> Tensor:
     """The loss that a step lowers: the mean over all responses' tokens, and over all prompts' at its weight."""
     weight, batch = task.settings.prompt_loss_weight, labelled(task, examples)
-    if not weight:
-        loss: Tensor = model(**batch).loss
-        return loss
     of_response = batch.pop("labels")[:, 1:] != _IGNORED
     of_prompt = batch["attention_mask"][:, 1:].bool() & ~of_response
     logits = model(**batch).logits[:, :-1].float()
-    each = cross_entropy(logits.flatten(0, 1), batch["input_ids"][:, 1:].flatten(), reduction="none").view_as(of_prompt)
+    targets, smoothing = batch["input_ids"][:, 1:], task.settings.label_smoothing
+    each = cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none", label_smoothing=smoothing)
+    each = each.view_as(targets)
     return (each[of_response].mean() + weight * each[of_prompt].mean()) / (1 + weight)
 
 

@@ -115,6 +115,21 @@ def test_what_lies_below_all_of_several_courses_is_taken_from_each(
     assert_same_weights(second.result(60)[0], alone(base, SHORT, other))
 
 
+def test_courses_of_unlike_settings_are_each_learned_by_their_own(
+    base: Base, steps: Steps, pool: ThreadPoolExecutor
+) -> None:
+    unlike = replace(SHORT, settings=replace(SETTINGS, label_smoothing=0.3, prompt_loss_weight=0.5))
+    joint = Joint()
+    first = pool.submit(joint.train, party(base, LONG, CANDIDATE))
+    until(lambda: bool(steps.made))
+    second = pool.submit(joint.train, party(base, unlike, UPPER))
+    until(lambda: not joint.has_room)
+    steps.go_on.set()
+    assert_same_weights(first.result(60)[0], alone(base, LONG, CANDIDATE))
+    assert_same_weights(second.result(60)[0], alone(base, unlike, UPPER))
+    assert [CANDIDATE.key, UPPER.key] in steps.made
+
+
 @pytest.mark.parametrize("the_driver_stops", [True, False])
 def test_one_that_is_told_to_stop_leaves_and_the_other_goes_on(
     base: Base, steps: Steps, pool: ThreadPoolExecutor, the_driver_stops: bool

@@ -63,6 +63,20 @@ def test_prompts_are_learned_at_their_weight_beside_responses(weight: float, tin
     assert first_step == pytest.approx((fmean(responses) + weight * fmean(prompts)) / (1 + weight), abs=1e-4)
 
 
+def test_smoothed_labels_are_learned_as_if_any_token_could_stand_there(tiny_base: Callable[[str], Base]) -> None:
+    base = tiny_base("llama")
+    settings = replace(SETTINGS, batch_size=1, epochs=1, label_smoothing=0.2)
+    (example,) = encode_samples(base, HISTORY[:1], 128)
+
+    first_step = train_candidates(base, [CANDIDATE], Course(HISTORY[:1], settings))[0].losses[0]
+
+    with torch.inference_mode():
+        logits = base.model(input_ids=torch.tensor([example.prompt + example.response])).logits[0, :-1]
+    chances = torch.log_softmax(logits, dim=-1)[len(example.prompt) - 1 :]
+    true = fmean(chances[place, token].item() for place, token in enumerate(example.response))
+    assert first_step == pytest.approx(-0.8 * true - 0.2 * chances.mean().item(), abs=1e-4)
+
+
 def test_learning_prompts_too_makes_queries_likelier(tiny_base: Callable[[str], Base]) -> None:
     base = tiny_base("llama")
     queries = [Sample("", sample.query) for sample in HISTORY]
