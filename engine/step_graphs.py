@@ -96,7 +96,7 @@ class StepGraphs:
         kept, rows = self._kept, len(tokens)
         size = Size.holding(rows, max(kept.lengths) + 1, self._route.largest_rank)
         self._seen[size] += 1
-        if self._seen[size] < WORTH_RECORDING:
+        if size not in self._recordings and self._seen[size] < WORTH_RECORDING:
             return None
         places = kept.extend(size.rows, size.width)
         inputs = torch.zeros(2, size.rows, dtype=torch.int64)
