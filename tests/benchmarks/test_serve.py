@@ -141,6 +141,7 @@ def test_prompts_are_the_same_for_both_sides(base: Base) -> None:
     assert theirs.encoded(base, QUERIES) == [base.format.prompt_ids(messages_for(query)) for query in QUERIES]
 
 
+@pytest.mark.slow  # two services are started for it, half a minute
 def test_the_api_is_asked_for_real_and_the_engines_time_is_taken_off(base: Base) -> None:
     rows = {row.what: row for row in api_rows(base, QUERIES, seconds=0.1, repeats=1)}
     for asked in (f"/responses of {TINY}", "/responses"):

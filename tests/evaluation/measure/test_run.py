@@ -77,6 +77,7 @@ def test_every_method_is_measured_once_and_says_what_it_cost(tmp_path: Path) -> 
     }
 
 
+@pytest.mark.slow  # whole searches, a quarter of a minute
 def test_random_search_beside_milp_is_the_one_it_is_alone(tmp_path: Path) -> None:
     # What they share is the initial design: its trials are run once.
     options = {"trials": 5, "people": ["ada"]}
@@ -135,6 +136,7 @@ def test_a_run_goes_on_where_it_was_and_gives_the_same_numbers(tmp_path: Path) -
     assert measure(grid, folder) == []
 
 
+@pytest.mark.slow  # that a run gone on with gives the same numbers is tested beside it
 def test_the_same_grid_and_seeds_measure_the_same_in_another_folder(tmp_path: Path) -> None:
     grid = grid_of(tmp_path, "llama", methods=["default_lora", "milp"], people=["ada"])
     for name in ("one", "two"):

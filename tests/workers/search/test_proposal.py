@@ -45,6 +45,7 @@ def test_without_a_surrogate_the_points_are_random_whatever_was_observed() -> No
     assert propose(SPACE, other, [], 4, surrogate="map_saas", seed=1) != first
 
 
+@pytest.mark.slow  # as the next
 def test_fully_bayesian_proposals_are_as_valid() -> None:
     observations = _history(SMALLER, 5)
     points = propose(SMALLER, observations, [], 2, surrogate="fully_bayesian_saas", seed=1)
