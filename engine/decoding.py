@@ -138,9 +138,7 @@ class DecodingBatch:
         if not self.rows:
             return
         if self._route is None:
-            self._route = self._routing()
-            # Recorded steps take all rows one by one, those of one stack too.
-            self._by_graph = self._graphs is not None and all(takes(row.stack) for row in self.rows)
+            self._by_graph, self._route = self._routing()
         last = [row.tokens[-1] for row in self.rows]
         replayed = self._graphs.step(last) if self._graphs is not None and self._by_graph else None
         if replayed is not None:
@@ -174,12 +172,15 @@ class DecodingBatch:
         read = [*row.prompt, *row.tokens][: self._kept.lengths[place]]
         self._prefixes.keep(lambda: row.prefix_key, read, self._kept.copy(place))
 
-    def _routing(self) -> Routing:
-        """Row by row where the rows' stacks are many, else by stretches of one stack."""
+    def _routing(self) -> tuple[bool, Routing]:
+        """Whether steps may be recorded, which go row by row; and how others go: row by row where the rows' stacks are
+        many, else by stretches of one stack."""
         stacks = {id(row.stack): row.stack for row in self.rows}
-        if self._by_row is not None and FEW_ROWS * len(stacks) >= len(self.rows) and all(map(takes, stacks.values())):
-            return self._by_row
-        return _route(self.rows, [1] * len(self.rows))
+        by_row = self._by_row if all(map(takes, stacks.values())) else None
+        by_graph = self._graphs is not None and by_row is not None
+        if by_row is not None and FEW_ROWS * len(stacks) >= len(self.rows):
+            return by_graph, by_row
+        return by_graph, _route(self.rows, [1] * len(self.rows))
 
 
 def generate(

@@ -37,7 +37,7 @@ class RowRoute:
         device: where the rows are decoded; it has a kernel (`has_kernel`).
 
     Attributes:
-        moves: how many times the table on the device was put elsewhere, for it had no room left.
+        moves: how many times the table was put elsewhere on the device, for it had no room left.
     """
 
     def __init__(self, projections: Sequence[Projection], device: torch.device) -> None:
@@ -46,8 +46,8 @@ class RowRoute:
         self._rows = 0
         self._device = device
         self._by_gpu = device.type == "cuda"
-        self._on_device = torch.from_numpy(self._table.copy()).to(device)
-        self._stale = False
+        self._on_device: Tensor | None = None
+        self._stale = True
         self._largest: list[int] | None = None
         self.moves = 0
 
@@ -73,18 +73,22 @@ class RowRoute:
         """Have a table of at least so many rows; those that are not there go through the base."""
         while rows > len(self._table):
             self._table = np.concatenate([self._table, np.zeros_like(self._table)])
-            self._on_device = torch.from_numpy(self._table.copy()).to(self._device)
-            self.moves += 1
+            self._stale = True
 
-    def refresh(self) -> None:
-        """Write what has changed into the table on the device, which stays where it is."""
-        if self._stale:
-            self._on_device.copy_(torch.from_numpy(self._table))
-            self._stale = False
+    def refresh(self) -> Tensor:
+        """The table on the device, with what has changed since: where it was, as long as it has room there."""
+        table = self._on_device
+        if table is None or len(table) < len(self._table):
+            table = self._on_device = torch.from_numpy(self._table.copy()).to(self._device)
+            self.moves += 1
+        elif self._stale:
+            table.copy_(torch.from_numpy(self._table))
+        self._stale = False
+        return table
 
     def fixed(self, largest_rank: int) -> FixedRows:
-        """The table as it lies on the device at present, for steps that are recorded (until `moves` rises)."""
-        return FixedRows(self._on_device, self._index, largest_rank)
+        """The rows as the table on the device has them, for steps that are recorded (until `moves` rises)."""
+        return FixedRows(self.refresh(), self._index, largest_rank)
 
     @property
     def largest_rank(self) -> int:
@@ -99,8 +103,7 @@ class RowRoute:
         if not self._by_gpu:
             row_kernel.add_rows(x, y, self._table, projection)
             return y
-        self.refresh()
-        row_kernel_gpu.add_rows(x, y, self._on_device, projection, self._largest_ranks()[projection])
+        row_kernel_gpu.add_rows(x, y, self.refresh(), projection, self._largest_ranks()[projection])
         return y
 
     def _largest_ranks(self) -> list[int]:

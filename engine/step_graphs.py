@@ -107,13 +107,13 @@ class StepGraphs:
     def _made(self, size: Size, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """The step's logits and likeliest tokens, with room for all rows of the size."""
         self._route.make_room(size.rows)
+        self._route.refresh()
         moves = (self._kept.moves, self._route.moves)
         if moves != self._moves:
             # What was recorded reads and writes where nothing lies any more.
             self._recordings.clear()
             self._seen.clear()
             self._moves = moves
-        self._route.refresh()
         recording = self._recordings.get(size)
         if recording is None:
             return self._recorded(size, inputs)

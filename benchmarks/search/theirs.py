@@ -73,7 +73,7 @@ def train(task: Task, model: Any, candidate: Candidate) -> tuple[Any, list[float
 
 
 def training_loss(task: Task, model: Any, examples: Sequence[Example]) -> Tensor:
-    """The loss that a step lowers: the mean over all responses' tokens, and over all prompts' at its weight."""
+    """What a step lowers: the mean loss over responses' tokens, and over prompts' at its weight, labels smoothed."""
     weight, batch = task.settings.prompt_loss_weight, labelled(task, examples)
     of_response = batch.pop("labels")[:, 1:] != _IGNORED
     of_prompt = batch["attention_mask"][:, 1:].bool() & ~of_response

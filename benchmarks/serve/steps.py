@@ -66,11 +66,12 @@ def measure(
 
 def _step_ms(base: Base, asked: Sequence[Sequence[int]], stacks: Sequence[Stack | None], *, recorded: bool) -> float:
     """Milliseconds of a step, the mean over many."""
-    batch = DecodingBatch(base, record=recorder(base.device) if recorded else None)
+    record = recorder(base.device) if recorded else None
+    batch = DecodingBatch(base, record=record)
     batch.admit([Answer(prompt, stack, WARM + STEPS + 1) for prompt, stack in zip(asked, stacks, strict=True)])
     for _ in range(WARM):
         batch.step()
-    if recorded and recorder(base.device) is not None and not batch.recordings:
+    if record is not None and not batch.recordings:
         raise RuntimeError("no step was recorded, so there is nothing to measure: see the warning above")
     began = time.perf_counter()
     for _ in range(STEPS):  # each ends with its tokens on the host, so nothing is left to wait for

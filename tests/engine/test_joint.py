@@ -74,6 +74,19 @@ def alone(base: Base, course: Course, candidate: Candidate) -> TrainedCandidate:
     return train_candidates(base, [candidate], course)[0]
 
 
+def trained_beside(
+    steps: Steps, pool: ThreadPoolExecutor, first: Party, second: Party
+) -> tuple[list[TrainedCandidate], list[TrainedCandidate]]:
+    """What becomes of two parties of which the second comes during the first one's first step."""
+    joint = Joint()
+    training = pool.submit(joint.train, first)
+    until(lambda: bool(steps.made))
+    beside = pool.submit(joint.train, second)
+    until(lambda: not joint.has_room)
+    steps.go_on.set()
+    return training.result(60), beside.result(60)
+
+
 def until(condition: Callable[[], bool]) -> None:
     while not condition():
         Event().wait(0.01)
@@ -105,28 +118,18 @@ def test_what_lies_below_all_of_several_courses_is_taken_from_each(
     base: Base, steps: Steps, pool: ThreadPoolExecutor
 ) -> None:
     other = Candidate("other upper", UPPER.configuration, seed=77)
-    joint = Joint()
-    first = pool.submit(joint.train, party(base, LONG, UPPER))
-    until(lambda: bool(steps.made))
-    second = pool.submit(joint.train, party(base, SHORT, other))
-    until(lambda: not joint.has_room)
-    steps.go_on.set()
-    assert_same_weights(first.result(60)[0], alone(base, LONG, UPPER))
-    assert_same_weights(second.result(60)[0], alone(base, SHORT, other))
+    (first,), (second,) = trained_beside(steps, pool, party(base, LONG, UPPER), party(base, SHORT, other))
+    assert_same_weights(first, alone(base, LONG, UPPER))
+    assert_same_weights(second, alone(base, SHORT, other))
 
 
 def test_courses_of_unlike_settings_are_each_learned_by_their_own(
     base: Base, steps: Steps, pool: ThreadPoolExecutor
 ) -> None:
     unlike = replace(SHORT, settings=replace(SETTINGS, label_smoothing=0.3, prompt_loss_weight=0.5))
-    joint = Joint()
-    first = pool.submit(joint.train, party(base, LONG, CANDIDATE))
-    until(lambda: bool(steps.made))
-    second = pool.submit(joint.train, party(base, unlike, UPPER))
-    until(lambda: not joint.has_room)
-    steps.go_on.set()
-    assert_same_weights(first.result(60)[0], alone(base, LONG, CANDIDATE))
-    assert_same_weights(second.result(60)[0], alone(base, unlike, UPPER))
+    (first,), (second,) = trained_beside(steps, pool, party(base, LONG, CANDIDATE), party(base, unlike, UPPER))
+    assert_same_weights(first, alone(base, LONG, CANDIDATE))
+    assert_same_weights(second, alone(base, unlike, UPPER))
     assert [CANDIDATE.key, UPPER.key] in steps.made
 
 

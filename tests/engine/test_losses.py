@@ -13,20 +13,13 @@ from torch.nn.functional import cross_entropy
 from engine import losses
 from engine.base import Base
 from engine.batches import Example, encode_example, lay_out
-from engine.configuration import Configuration
 from engine.grouped import Route
 from engine.history import Sample
 from engine.losses import encode_samples, example_losses, target_losses
 from engine.lower_layers import LowerLayers
 from engine.prompts import messages_for
-from engine.training import Candidate, Course, TrainingSettings, train_candidates
-
-SETTINGS = TrainingSettings(2e-3, 1e-4, 0.1, batch_size=4, epochs=2, max_gradient_norm=1.0, max_sequence_tokens=128)
-HISTORY = [
-    Sample(f"what about number {i}, please{' and more' * (i % 4)}?", f"number {i} is fine{', really' * (i % 3)}.")
-    for i in range(14)
-]
-CANDIDATE = Candidate("mine", Configuration((False, True, True), 2, 8), seed=11)
+from engine.training import Course, train_candidates
+from tests.engine.test_training import CANDIDATE, HISTORY, SETTINGS
 
 
 def test_the_loss_is_that_of_the_response_tokens_only(tiny_base: Callable[[str], Base]) -> None:

@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import masking_utils
 
 from engine import row_kernel, row_kernel_gpu, step_graphs
+from engine.bank import placed
 from engine.base import Base
 from engine.configuration import Configuration
 from engine.decoding import DecodingBatch, Row, Sampling
@@ -105,9 +106,7 @@ def stacks_of(base: Base) -> list[Stack | None]:
     for seed, configuration in enumerate(
         [Configuration(every, 1, 8), Configuration(last, 3, 16), Configuration(every, 2, 32), Configuration(last, 1, 8)]
     ):
-        stack = random_stack(base, configuration, seed)
-        b = {name: row_kernel.readable(matrix) for name, matrix in stack.b.items()}
-        made.append(Stack(configuration, stack.a, b))
+        made.append(placed(random_stack(base, configuration, seed), base))
     return made
 
 
