@@ -75,7 +75,7 @@ def tiny_base(folder: Path) -> Base:
         vocab_size=len(tokenizer),
         hidden_size=32,
         intermediate_size=64,
-        num_hidden_layers=2,
+        num_hidden_layers=1,
         num_attention_heads=2,
         num_key_value_heads=2,
         bos_token_id=tokenizer.bos_token_id,

@@ -10,8 +10,7 @@ from sqlmodel import Session
 
 from app.answers.memory import MemoryCache
 from app.errors import NoActiveVersionError
-from app.repositories import users, versions
-from app.tables import User, Version
+from app.repositories.answering import ActiveVersion, Known, known
 from engine.history import Sample
 from engine.prompts import Message
 
@@ -32,7 +31,7 @@ class Choice:
 
     mode: UsedMode
     messages: tuple[Message, ...]
-    version: Version | None = None
+    version: ActiveVersion | None = None
     memory: tuple[Sample, ...] = ()
 
 
@@ -58,12 +57,12 @@ def choose(
         UserNotFoundError: unknown user.
         NoActiveVersionError: mode is personalized and the user has no active version.
     """
-    user = users.get_user(session, tenant, user_id)
+    user = known(session, tenant, user_id)
     if mode == "base":
         return without_user(conversation)
     if mode == "memory":
         return _remembered(session, cache, user, conversation, memory_pairs)
-    version = versions.active_version(session, tenant, user_id)
+    version = user.active
     if version is not None and version.with_memory:
         return replace(
             _remembered(session, cache, user, conversation, memory_pairs), mode="personalized", version=version
@@ -71,7 +70,7 @@ def choose(
     if version is not None:
         return Choice("personalized", tuple(conversation), version=version)
     if mode == "auto":
-        return without_version(session, cache, tenant, user_id, conversation, memory_pairs)
+        return _unpersonalized(session, cache, user, conversation, memory_pairs)
     raise NoActiveVersionError(
         f"User '{user_id}' has no active version. Use mode auto, wait for the personalization job, or activate "
         f"one of GET /v1/users/{user_id}/versions."
@@ -91,7 +90,12 @@ def without_version(
     Raises:
         UserNotFoundError: unknown user.
     """
-    user = users.get_user(session, tenant, user_id)
+    return _unpersonalized(session, cache, known(session, tenant, user_id), conversation, memory_pairs)
+
+
+def _unpersonalized(
+    session: Session, cache: MemoryCache, user: Known, conversation: Sequence[Message], memory_pairs: int
+) -> Choice:
     choice = _remembered(session, cache, user, conversation, memory_pairs)
     # Of whom nothing is known, the memory prompt is the base's: say so.
     return choice if choice.memory or user.profile.strip() else without_user(conversation)
@@ -111,9 +115,9 @@ def shortened(choice: Choice, conversation: Sequence[Message]) -> Choice | None:
 
 
 def _remembered(
-    session: Session, cache: MemoryCache, user: User, conversation: Sequence[Message], memory_pairs: int
+    session: Session, cache: MemoryCache, user: Known, conversation: Sequence[Message], memory_pairs: int
 ) -> Choice:
-    pairs = tuple(cache.retriever(session, user).nearest(conversation[-1].content, memory_pairs))
+    pairs = tuple(cache.retriever(session, user.tenant, user.user_id).nearest(conversation[-1].content, memory_pairs))
     return Choice("memory", _with_memory(conversation, user.profile, pairs), memory=pairs)
 
 

@@ -15,7 +15,6 @@ from sqlmodel import Session
 
 from adapters_store import layout
 from app.repositories import history
-from app.tables import User
 from engine.history import KNOWN_FRACTION, Sample
 from engine.memory import MemoryRetriever
 
@@ -30,13 +29,13 @@ class MemoryCache:
         self._kept: OrderedDict[tuple[str, str], tuple[history.Extent, MemoryRetriever]] = OrderedDict()
         self._lock = Lock()
 
-    def retriever(self, session: Session, user: User) -> MemoryRetriever:
+    def retriever(self, session: Session, tenant: str, user_id: str) -> MemoryRetriever:
         """The user's retriever over what they have now.
 
         Ids are never given twice: how many samples there are and which is the newest tell one state of a history from
         another, in every API process.
         """
-        key = (user.tenant_id, user.user_id)
+        key = (tenant, user_id)
         state = history.extent(session, *key)
         with self._lock:
             found = self._kept.get(key)

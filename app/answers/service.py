@@ -22,8 +22,8 @@ from app.database import Database
 from app.errors import AdapterUnusableError, LearnedDeletedSamplesError, ServiceError, StoreFailedError
 from app.forgetting.presence import Presence, Visit
 from app.metrics import Metrics
+from app.repositories.answering import ActiveVersion
 from app.settings import Settings
-from app.tables import Version
 from engine.errors import PromptTooLongError, StackMismatchError
 from engine.history import Sample
 from engine.prompts import Message
@@ -187,7 +187,7 @@ class AnswerService:
         return Started(answer, choice.mode, version.id if version else None, choice.memory, warning)
 
 
-def _caution(version: Version | None) -> ServiceError | None:
+def _caution(version: ActiveVersion | None) -> ServiceError | None:
     """What is to be known of an answer by this version."""
     if version is None or not version.deleted_samples:
         return None
@@ -197,5 +197,5 @@ def _caution(version: Version | None) -> ServiceError | None:
     )
 
 
-def _named(version: Version | None) -> str:
+def _named(version: ActiveVersion | None) -> str:
     return f"Version '{version.id}'" if version else "The base"

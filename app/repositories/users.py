@@ -36,7 +36,7 @@ def ensure_user(session: Session, tenant: str, user_id: str, profile: str | None
         # Where somebody else made them at the same time, it is a change all the same.
         user = _changed(session, tenant, user_id)
     if user is None:
-        raise _unknown(user_id)
+        raise unknown_user(user_id)
     refuse_if_erasing(session, tenant, user_id)
     if profile is not None and profile != user.profile:
         user.profile = profile
@@ -48,7 +48,7 @@ def get_user(session: Session, tenant: str, user_id: str) -> User:
     """Raises: UserNotFoundError."""
     user = session.get(User, (tenant, user_id))
     if user is None:
-        raise _unknown(user_id)
+        raise unknown_user(user_id)
     return user
 
 
@@ -60,7 +60,7 @@ def lock_user(session: Session, tenant: str, user_id: str) -> User:
     """
     user = _locked(session, tenant, user_id)
     if user is None:
-        raise _unknown(user_id)
+        raise unknown_user(user_id)
     return user
 
 
@@ -155,7 +155,8 @@ def _delete_jobs(session: Session, tenant: str, user_id: str) -> None:
     )
 
 
-def _unknown(user_id: str) -> UserNotFoundError:
+def unknown_user(user_id: str) -> UserNotFoundError:
+    """There is none of that id."""
     return UserNotFoundError(
         f"There is no user '{user_id}'. Send their history first: POST /v1/users/{user_id}/history."
     )

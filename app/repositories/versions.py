@@ -78,21 +78,6 @@ def all_paths(session: Session) -> list[str]:
     return list(session.exec(select(Version.path).distinct().order_by(Version.path)))
 
 
-def active_version(session: Session, tenant: str, user_id: str) -> Version | None:
-    """The version that answers for this user; None where there is none, or no such user."""
-    statement = (
-        select(Version)
-        .join(
-            User,
-            (User.tenant_id == Version.tenant_id)  # type: ignore[arg-type]  # columns, which compare to SQL
-            & (User.user_id == Version.user_id)
-            & (User.active_version_id == Version.id),
-        )
-        .where(Version.tenant_id == tenant, Version.user_id == user_id)
-    )
-    return session.exec(statement).one_or_none()
-
-
 def paths_in(session: Session, tenant: str, folder: str) -> set[str]:
     """Paths of the versions that lie in this folder of the store."""
     statement = select(Version.path).where(Version.tenant_id == tenant, col(Version.path).startswith(f"{folder}/"))

@@ -159,10 +159,12 @@ def _service(base: Base) -> Iterator[tuple[str, int]]:
         with socket.create_server((settings.host, 0)) as free:
             settings = settings.model_copy(update={"port": free.getsockname()[1]})
         _publish(settings, base)
-        uvicorn = ["-m", "uvicorn", "--factory", "benchmarks.serve.timed_app:create", "--no-access-log"]
+        # Connections outlast a repeat: one that the server closes as it is used again would be lost.
+        quiet = ["--no-access-log", "--log-level", "warning", "--timeout-keep-alive", "600"]
+        uvicorn = ["-m", "uvicorn", "--factory", "benchmarks.serve.timed_app:create", *quiet]
         child = Child(
             "API",
-            [sys.executable, *uvicorn, "--host", settings.host, "--port", str(settings.port), "--log-level", "warning"],
+            [sys.executable, *uvicorn, "--host", settings.host, "--port", str(settings.port)],
             environment={**child_environment(settings), "PYTHONPATH": str(ROOT)},
             log=Path(folder) / "logs" / "api.log",
             grace_seconds=10.0,

@@ -12,6 +12,7 @@ import pytest
 from adapters_store.store import AdapterStore
 from app.database import Database
 from app.repositories import history, users, versions
+from app.repositories.answering import known
 from app.tables import Version
 from tests.adapters_store.stacks import BASE_DIGEST, SmallBase, provenance, random_stack
 from tests.support.records import add_job, add_user, samples
@@ -67,7 +68,7 @@ def test_what_the_documented_commands_keep_is_all_there_after_the_documented_res
     restored = Database(url)
     restored.upgrade()
     with restored.read() as session:
-        active = versions.active_version(session, "t", "ann")
+        active = known(session, "t", "ann").active
         assert history.count_samples(session, "t", "ann") == 5
     assert active is not None
     loaded = AdapterStore.open(str(new_store)).load(active.path, SmallBase())

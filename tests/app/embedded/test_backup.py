@@ -15,6 +15,7 @@ from app.embedded.backup import back_up, restore
 from app.embedded.data_folder import DataFolderLock
 from app.embedded.errors import BackupError
 from app.repositories import history, users, versions
+from app.repositories.answering import known
 from app.settings import Settings
 from app.tables import Version
 from engine.base import load_base
@@ -75,7 +76,7 @@ def test_what_is_restored_is_what_was_backed_up(kept: Settings, new: Settings, t
     database.upgrade()
     with database.read() as session:
         assert history.count_samples(session, "t", "ann") == 3
-        active = versions.active_version(session, "t", "ben")
+        active = known(session, "t", "ben").active
     database.dispose()
     assert active is not None
     of_each = [AdapterStore.open(s.resolved_store_url).load(active.path, SmallBase()) for s in (kept, new)]

@@ -25,6 +25,7 @@ from app.errors import (
 )
 from app.job_states import TrialState
 from app.repositories import (
+    answering,
     api_keys,
     audit,
     deliveries,
@@ -132,7 +133,6 @@ def fill(session: Session, tenant: str) -> Job:
 def seen(session: Session, tenant: str, job: Job) -> dict[str, list[str]]:
     """The tenants of all rows that each looking function gives `tenant`, asked for the things of `job`'s owner."""
     ids = [row.id for row in history.samples_in_order(session, job.tenant_id, "u") if row.id is not None]
-    active = versions.active_version(session, tenant, "u")
     queued = jobs.queued_job(session, tenant, "u")
     key = idempotency.find(session, tenant, "key")
     (webhook,) = session.exec(select(Webhook).where(Webhook.tenant_id == job.tenant_id))
@@ -149,7 +149,6 @@ def seen(session: Session, tenant: str, job: Job) -> dict[str, list[str]]:
         "users_with_active_version": overview.users_with_active_version(session, tenant, 10),
         "events_after": events.events_after(session, tenant, job.id, 0, 10),
         "page_versions": versions.page_versions(session, tenant, "u", None, 10).items,
-        "active_version": [active] if active else [],
         "idempotency": [key] if key else [],
         "page_keys": api_keys.page_keys(session, tenant, None, 10).items,
         "page_webhooks": webhooks.page_webhooks(session, tenant, None, 10).items,
@@ -176,6 +175,9 @@ def test_tenants_with_the_same_names_see_each_their_own(database: Database) -> N
         for name, rows in seen(session, "stranger", job).items():
             assert set(rows) <= {"stranger"}, name
         assert history.count_samples(session, "stranger", "u") == 3
+        versions.activate(session, users.get_user(session, "stranger", "u"), None)
+        assert answering.known(session, "owner", "u").active is not None
+        assert answering.known(session, "stranger", "u") == answering.Known("stranger", "u", "", None)
 
 
 def test_what_another_tenant_has_is_not_found_by_name(database: Database) -> None:
@@ -183,6 +185,8 @@ def test_what_another_tenant_has_is_not_found_by_name(database: Database) -> Non
         job = fill(session, "owner")
         with pytest.raises(UserNotFoundError):
             users.get_user(session, "stranger", "u")
+        with pytest.raises(UserNotFoundError):
+            answering.known(session, "stranger", "u")
         with pytest.raises(UserNotFoundError):
             erasure.erase_history(session, "stranger", "u")
         with pytest.raises(UserNotFoundError):

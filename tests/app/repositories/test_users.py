@@ -8,6 +8,7 @@ from sqlmodel import Session, SQLModel, func, select
 from app.database import Database
 from app.errors import InvalidEncodingError, UserNotFoundError
 from app.repositories import events, history, jobs, users, versions
+from app.repositories.answering import known
 from app.webhook_tables import Webhook
 from tests.app.test_database import run_at_once
 from tests.support.records import add_job, add_trials, add_user, samples, version
@@ -101,7 +102,7 @@ def test_erasing_a_user_leaves_no_row_of_theirs_and_all_of_others(database: Data
     with database.read() as session:
         for tenant, user_id in (("t", "another"), ("other", "u")):
             assert history.count_samples(session, tenant, user_id) == 3
-            assert versions.active_version(session, tenant, user_id) is not None
+            assert known(session, tenant, user_id).active is not None
             assert len(jobs.page_jobs(session, tenant, user_id=user_id, limit=10).items) == 1
 
 

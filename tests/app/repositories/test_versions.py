@@ -33,20 +33,6 @@ def test_a_version_needs_a_user(database: Database) -> None:
         versions.add_version(session, version(user_id="nobody"))
 
 
-def test_the_active_version_is_the_one_pointed_at(database: Database) -> None:
-    with database.write() as session:
-        add_user(session)
-        old, new = (versions.add_version(session, version(number)) for number in (1, 2))
-        user = users.get_user(session, "t", "u")
-        assert versions.active_version(session, "t", "u") is None
-        for chosen in (new, old, None, new):
-            versions.activate(session, user, chosen.id if chosen else None)
-            assert versions.active_version(session, "t", "u") == chosen
-    with database.read() as session:
-        assert versions.active_version(session, "t", "u") == new
-        assert versions.active_version(session, "t", "nobody") is None
-
-
 def test_a_version_of_another_user_cannot_be_activated(database: Database) -> None:
     with database.write() as session:
         add_user(session)
