@@ -15,20 +15,23 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, linear, scaled_dot_product_attention, silu
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from benchmarks.material import service_base
 from benchmarks.results_file import Row, alone, compared
 from benchmarks.rounds import report
-from engine import row_attention, row_kernel
+from engine import fused_layers, fused_loss, row_attention, row_kernel
 from engine.attention import Kind, Packed
 from engine.base import Base
 from engine.packed_weights import _multiplied, _reordered
 
-HEADS, DIM, HIDDEN, INNER = 5, 64, 320, 896
+HEADS, DIM, HIDDEN, INNER, VOCABULARY = 5, 64, 320, 896, 8192
 TOKENS, ROWS, PAST = 95, 32, 60
 """Of a sample in training; of a decoding step; and behind each of its rows."""
+STEP = 4 * TOKENS
+"""Tokens of a training step."""
 REPEATS, CALLS = 9, 12
 TORCH = "torch"
 
@@ -60,6 +63,43 @@ def training_attention(dtype: torch.dtype) -> Row:
         scaled_dot_product_attention(*rows, is_causal=True).sum().backward()
 
     return row("attention of 8 samples, forward and backward", ours, theirs, f"{TORCH}'s fused attention")
+
+
+def training_layers(dtype: torch.dtype) -> list[Row]:
+    """What lies between the products of a step, forward and backward."""
+    plain = LlamaRMSNorm(HIDDEN).to(dtype).requires_grad_(False)
+    norm = LlamaRMSNorm(HIDDEN).to(dtype).requires_grad_(False)
+    fused_layers.fuse(norm)
+    x, gate, up = (torch.randn(STEP, width).to(dtype).requires_grad_() for width in (HIDDEN, INNER, INNER))
+    d_x, d_out = torch.randn(STEP, HIDDEN).to(dtype), torch.randn(STEP, INNER).to(dtype)
+    return [
+        row(
+            f"RMSNorm of {STEP} tokens, forward and backward",
+            lambda: torch.autograd.grad(norm(x), x, d_x),
+            lambda: torch.autograd.grad(plain(x), x, d_x),
+            TORCH,
+        ),
+        row(
+            f"silu(gate) * up of {STEP} tokens, forward and backward",
+            lambda: torch.autograd.grad(fused_layers.gated(gate, up), (gate, up), d_out),
+            lambda: torch.autograd.grad(silu(gate) * up, (gate, up), d_out),
+            TORCH,
+        ),
+    ]
+
+
+def training_loss(dtype: torch.dtype) -> Row:
+    """The head's products included: they are what it cannot take less than."""
+    head = nn.Linear(HIDDEN, VOCABULARY, bias=False).to(dtype).requires_grad_(False)
+    hidden, targets = torch.randn(STEP, HIDDEN).to(dtype).requires_grad_(), torch.randint(0, VOCABULARY, (STEP,))
+
+    def ours() -> None:
+        torch.autograd.grad(fused_loss.cross_entropies(head, hidden, targets, 0.1).sum(), hidden)
+
+    def theirs() -> None:
+        torch.autograd.grad(cross_entropy(head(hidden).float(), targets, label_smoothing=0.1), hidden)
+
+    return row(f"head and loss of {STEP} tokens, forward and backward", ours, theirs, TORCH)
 
 
 def decoding_attention(dtype: torch.dtype) -> Row:
@@ -128,7 +168,7 @@ def limits(base: Base) -> list[Row]:
 @torch.inference_mode()
 def decoding_rows(dtype: torch.dtype) -> list[Row]:
     found = [decoding_attention(dtype), *(stacks_of_rows(dtype, rank) for rank in (16, 64))]
-    return found + [one for rows in (1, 16) if (one := packed_products(dtype, rows)) is not None]
+    return found + [one for rows in (1, 16, STEP) if (one := packed_products(dtype, rows)) is not None]
 
 
 def main() -> None:
@@ -136,7 +176,8 @@ def main() -> None:
     if base.device.type != "cpu":
         raise SystemExit("these kernels are a CPU's: this machine would not use them")
     torch.set_num_threads(1)
-    rows = [training_attention(base.dtype), *decoding_rows(base.dtype), *limits(base)]
+    rows = [training_attention(base.dtype), *training_layers(base.dtype), training_loss(base.dtype)]
+    rows += [*decoding_rows(base.dtype), *limits(base)]
     report("kernels", rows, threads=1, dtype=str(base.dtype).removeprefix("torch."))
 
 

@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 from engine.attention import IMPLEMENTATION, Layout, Packed, laid_out
 from engine.base_folder import base_folder
 from engine.errors import BaseModelError, UnknownArchitectureError
+from engine.fused_layers import fuse
 from engine.grouped import Route, Routing, StackRouter
 from engine.layers import LayerGate, Span
 from engine.packed_weights import pack
@@ -61,6 +62,7 @@ class Base:
         self._softcap: float | None = getattr(config, "final_logit_softcapping", None)
         expected = self._own_logits()
         pack(self.model)
+        fuse(self.model)
         self._check(expected)
 
     @property
@@ -90,6 +92,11 @@ class Base:
         if self._softcap:
             logits = self._softcap * torch.tanh(logits / self._softcap)
         return logits
+
+    @property
+    def plain_head(self) -> nn.Module | None:
+        """The head, where it alone makes the logits; None where they are bent afterwards."""
+        return None if self._softcap else self._head
 
     @torch.inference_mode()
     def _own_logits(self) -> list[Tensor]:

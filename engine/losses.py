@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
+from engine import fused_loss
 from engine.attention import Packed
 from engine.base import Base
 from engine.batches import Batch, Example, encode_example
@@ -38,6 +39,8 @@ def target_losses(
     """
     hidden = base.hidden_states(batch.ids.unsqueeze(0), Packed(batch.lengths), route=route, span=span)[0]
     before, at_once = hidden[batch.before_target], max(1, MOST_LOGITS // base.vocabulary_size)
+    if fused_loss.takes(head := base.plain_head, before):
+        return fused_loss.cross_entropies(head, before, batch.targets, smoothing)
     if len(batch.targets) <= at_once:
         return _cross_entropies(base, before, batch.targets, smoothing)
     parts = zip(before.split(at_once), batch.targets.split(at_once), strict=True)

@@ -1,47 +1,80 @@
-"""Weights laid out once as a CPU's bfloat16 multiplication wants them, for decoding.
+"""Weights laid out once as a CPU's bfloat16 multiplication wants them, forward and back.
 
-oneDNN repacks a plain weight at every call: nothing beside the products of many tokens, but nearly half the time of one
-token's (`make bench-kernels`). torch's compiler packs them with the same operators, which have no public name; where
-they are missing or answer otherwise than the plain ones, everything stays as it is. Must not know which model it packs.
+oneDNN repacks a plain weight at every call: nearly half the time of one token's product, and 7 % of a training step's
+(`make bench-kernels`). torch's compiler packs them with the same operators, which have no public name; where they are
+missing or answer otherwise than the plain ones, everything stays as it is. Must not know which model it packs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-MOST_ROWS = 64
-"""Rows of a decoding step; with more the plain weights are as fast."""
+ROWS = 64
+"""What oneDNN is told to expect; the layout is the same for more and for fewer."""
 MOST_BYTES = 2 << 30
-"""Largest model that is packed: its weights are kept twice."""
+"""Largest model that is packed: its weights are kept twice, and once more where it is learned through."""
 
 
 def pack(model: nn.Module) -> bool:
-    """Give a bfloat16 model's linear layers on a CPU packed weights beside their plain ones; whether it was done."""
-    layers = [m for m in model.modules() if type(m) is nn.Linear and m.weight.dtype == torch.bfloat16]
+    """Give a frozen bfloat16 model's linear layers on a CPU packed weights beside their own; whether it was done."""
+    linear = [m for m in model.modules() if type(m) is nn.Linear]
+    layers = [m for m in linear if m.weight.dtype == torch.bfloat16 and not m.weight.requires_grad]
     size = sum(layer.weight.numel() * layer.weight.itemsize for layer in layers)
     if not layers or layers[0].weight.device.type != "cpu" or size > MOST_BYTES or not _works(layers[0]):
         return False
     for layer in layers:
-        layer.forward = _packed(layer, layer.forward)  # type: ignore[method-assign, assignment]  # this layer's alone
+        layer.forward = PackedProduct(layer)  # type: ignore[method-assign, assignment]  # this layer's alone
     return True
 
 
-def _packed(layer: nn.Linear, plain: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    weight = _reordered(layer.weight)
+def back(layer: nn.Linear, gradient: Tensor) -> Tensor:
+    """The gradient of a frozen layer's input, of that of its output (rows x out)."""
+    product = layer.forward
+    return product.back(gradient) if isinstance(product, PackedProduct) else gradient @ layer.weight
 
-    def forward(x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or x.numel() > MOST_ROWS * x.shape[-1]:
-            return plain(x)
-        return _multiplied(x, weight, layer.bias)
 
-    return forward
+class PackedProduct:
+    """A frozen linear layer's forward, and its way back. Threads may share it."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        self._layer = layer
+        self._weight = _reordered(layer.weight)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.requires_grad and torch.is_grad_enabled():
+            product: Tensor = _Product.apply(x, self)  # type: ignore[no-untyped-call]  # torch's own
+            return product
+        return self.forward(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _multiplied(x, self._weight, self._layer.bias)
+
+    def back(self, gradient: Tensor) -> Tensor:
+        return _multiplied(gradient, self._transposed, None)
+
+    @cached_property
+    def _transposed(self) -> Tensor:
+        """Made when something is learned: answering never looks at it."""
+        return _reordered(self._layer.weight.t().contiguous())
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, product: PackedProduct) -> Tensor:
+        ctx.product = product
+        return product.forward(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return ctx.product.back(gradients[0].contiguous()), None
 
 
 def _reordered(weight: Tensor) -> Tensor:
-    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), MOST_ROWS)
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), ROWS)
     return packed
 
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.row_kernel import VIEWS, conversions
+from engine.compiled import VIEWS, array, conversions
 
 
 def takes(query: Tensor, keys: Tensor) -> bool:
@@ -45,11 +45,10 @@ def attend_rows(
     Returns:
         rows x heads x value dim.
     """
-    view = VIEWS[query.dtype]
     out = query.new_empty(query.shape[0], query.shape[1], value.shape[2])
-    arrays = (t.contiguous().view(view).numpy() for t in (query, key, value))
-    kept = (t.view(view).numpy() for t in (keys, values))
-    _compiled(query.dtype)(*arrays, *kept, places, np.float32(scale), window or keys.shape[2], out.view(view).numpy())
+    arrays = (array(t.contiguous()) for t in (query, key, value))
+    kept = (array(t) for t in (keys, values))
+    _compiled(query.dtype)(*arrays, *kept, places, np.float32(scale), window or keys.shape[2], array(out))
     return out
 
 

@@ -15,9 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-VIEWS = {torch.bfloat16: torch.uint16, torch.float32: torch.float32}
-"""Precisions the kernel reads, and what NumPy has for each."""
-
+from engine.compiled import VIEWS, array, conversions
 
 RANK, ADDRESS_A, ADDRESS_B = range(3)
 FIELDS = 3
@@ -50,8 +48,7 @@ def add_rows(x: Tensor, y: Tensor, table: NDArray[np.int64], projection: int) ->
         table: at least rows x projections x fields; A and B in the precision of x.
         projection: which of the table's.
     """
-    view = VIEWS[x.dtype]
-    _compiled(x.dtype)(x.view(view).numpy(), y.view(view).numpy(), table, projection)
+    _compiled(x.dtype)(array(x), array(y), table, projection)
 
 
 def compile_now(dtype: torch.dtype) -> None:
@@ -105,48 +102,3 @@ def _compiled(dtype: torch.dtype) -> Any:
                 one_row(x[row], y[row], a, b)
 
     return kernel
-
-
-def conversions(dtype: torch.dtype) -> tuple[Any, Any, Any]:
-    """A stored number as float32, a float32 as a stored number, and an address as a pointer to stored numbers."""
-    import numba
-    from llvmlite import ir
-    from numba.core import types
-    from numba.extending import intrinsic
-
-    word = ir.IntType(32)
-
-    @intrinsic  # type: ignore[untyped-decorator]
-    def upper_half(_context: Any, _bits: Any) -> Any:
-        """bfloat16 is the upper half of a float32."""
-
-        def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-            bits = builder.shl(builder.zext(arguments[0], word), ir.Constant(word, 16))
-            return builder.bitcast(bits, ir.FloatType())
-
-        return types.float32(types.uint16), generate
-
-    @intrinsic  # type: ignore[untyped-decorator]
-    def rounded(_context: Any, _number: Any) -> Any:
-        """To nearest, ties to even."""
-
-        def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-            bits = builder.bitcast(arguments[0], word)
-            odd = builder.and_(builder.lshr(bits, ir.Constant(word, 16)), ir.Constant(word, 1))
-            up = builder.add(builder.add(bits, ir.Constant(word, 0x7FFF)), odd)
-            return builder.trunc(builder.lshr(up, ir.Constant(word, 16)), ir.IntType(16))
-
-        return types.uint16(types.float32), generate
-
-    @intrinsic  # type: ignore[untyped-decorator]
-    def pointer(_context: Any, _address: Any, like: Any) -> Any:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-        numbers: Any = types
-        return numbers.CPointer(like.dtype)(types.int64, like), generate
-
-    if dtype == torch.bfloat16:
-        return upper_half, rounded, pointer
-    same = numba.njit(lambda number: number)
-    return same, same, pointer

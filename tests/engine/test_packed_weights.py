@@ -1,4 +1,4 @@
-"""Packed weights: the same products for a step's few rows, the plain weights for everything else."""
+"""Packed weights: the plain weights' products and gradients, wherever nothing of the weights is learned."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ def bfloat16_model() -> nn.Sequential:
     return nn.Sequential(nn.Linear(64, 96), nn.Linear(96, 32, bias=False)).to(torch.bfloat16).requires_grad_(False)
 
 
-def test_a_few_rows_get_the_plain_weights_products(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rows", [(5, 1), (1, 300)])
+def test_few_and_many_rows_get_the_plain_weights_products(
+    rows: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, used = bfloat16_model(), []
-    x = torch.randn(5, 1, 64).to(torch.bfloat16)
+    x = torch.randn(*rows, 64).to(torch.bfloat16)
     plain = model(x)
     multiplied = packed_weights._multiplied
     monkeypatch.setattr(packed_weights, "_multiplied", lambda *a: used.append(1) or multiplied(*a))  # type: ignore[func-returns-value]
@@ -33,18 +36,24 @@ def test_a_few_rows_get_the_plain_weights_products(monkeypatch: pytest.MonkeyPat
     assert len(used) == 2
 
 
-def test_many_rows_and_training_keep_the_plain_weights(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = bfloat16_model()
-    if not packed_weights.pack(model):
+def test_what_is_learned_through_them_gets_the_plain_weights_gradient() -> None:
+    plain, packed = bfloat16_model(), bfloat16_model()
+    if not packed_weights.pack(packed):
         pytest.skip("this torch has no packed products")
-    monkeypatch.setattr(packed_weights, "_multiplied", lambda *_: pytest.fail("packed weights were used"))
-    few, many = torch.randn(3, 64).to(torch.bfloat16), torch.randn(65, 64).to(torch.bfloat16)
-    few.requires_grad_()
-    model(few).sum().backward()
-    with torch.inference_mode():
-        model(many)
+    x = torch.randn(2, 40, 64).to(torch.bfloat16)
+    gradient, gradients = torch.randn(2, 40, 32).to(torch.bfloat16), []
+    for model in (plain, packed):
+        given = x.clone().requires_grad_()
+        model(given).backward(gradient)
+        gradients.append(given.grad)
 
-    assert few.grad is not None
+    assert torch.allclose(gradients[1].float(), gradients[0].float(), rtol=2e-2, atol=2e-2)
+    last, first = packed[1], gradient.view(80, 32)
+    assert torch.allclose(packed_weights.back(last, first), packed_weights.back(plain[1], first), rtol=2e-2, atol=2e-2)
+
+
+def test_weights_that_are_learned_themselves_are_not_packed() -> None:
+    assert not packed_weights.pack(bfloat16_model().requires_grad_())
 
 
 @pytest.mark.parametrize("broken", [AttributeError, RuntimeError])
