@@ -132,9 +132,10 @@ def slug(name: str) -> str:
 
 
 def commit() -> str:
-    """The commit that is checked out, short; `-dirty` where files of it were changed."""
+    """The commit that is checked out, short; `-dirty` where files of it were changed, other than results."""
     short = _git("rev-parse", "--short", "HEAD")
-    return f"{short}-dirty" if _git("status", "--porcelain", "--untracked-files=no") else short
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results")
+    return f"{short}-dirty" if changed else short
 
 
 def _git(*arguments: str) -> str:
