@@ -1,4 +1,4 @@
-"""What kernels compiled by Numba for a CPU share: stored numbers as float32 and back, and an exponential.
+"""What kernels compiled by Numba for a CPU share: what they can read, numbers as float32 and back, an exponential.
 
 LLVM makes vectors of all of it, which it cannot of the C library's exponential. Must not know what is computed.
 """
@@ -6,12 +6,12 @@ LLVM makes vectors of all of it, which it cannot of the C library's exponential.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 VIEWS = {torch.bfloat16: torch.uint16, torch.float32: torch.float32}
 """Precisions kernels read, and what NumPy has for each."""
@@ -21,6 +21,26 @@ LEAST_WIDTH = 128
 not by what there is to compute: a candidate shall end the same alone and in company."""
 ANY_ORDER = {"reassoc", "contract", "arcp", "afn", "nsz"}
 """For `fastmath`: sums may be taken in any order, but what overflows stays infinite or NaN, by which it is noticed."""
+
+
+def worth_compiling(width: int) -> bool:
+    """Whether training steps of a model so wide are worth kernels of their own."""
+    return width >= LEAST_WIDTH
+
+
+def usable(weight: object) -> TypeGuard[Tensor]:
+    """Whether kernels can read it: a frozen tensor on a CPU, in a precision they know."""
+    return (
+        isinstance(weight, Tensor)
+        and weight.device.type == "cpu"
+        and weight.dtype in VIEWS
+        and not weight.requires_grad
+    )
+
+
+def is_usable_product(module: object) -> TypeGuard[nn.Linear]:
+    """Whether it is one product, with a weight that kernels can read."""
+    return type(module) is nn.Linear and usable(module.weight)
 
 
 def array(tensor: Tensor) -> NDArray[Any]:
@@ -38,7 +58,7 @@ def conversions(dtype: torch.dtype) -> tuple[Any, Any, Any]:
 
     word = ir.IntType(32)
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic  # type: ignore[untyped-decorator]  # Numba's
     def upper_half(_context: Any, _bits: Any) -> Any:
         """bfloat16 is the upper half of a float32."""
 
@@ -48,7 +68,7 @@ def conversions(dtype: torch.dtype) -> tuple[Any, Any, Any]:
 
         return types.float32(types.uint16), generate
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic  # type: ignore[untyped-decorator]  # Numba's
     def rounded(_context: Any, _number: Any) -> Any:
         """To nearest, ties to even."""
 
@@ -60,7 +80,7 @@ def conversions(dtype: torch.dtype) -> tuple[Any, Any, Any]:
 
         return types.uint16(types.float32), generate
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic  # type: ignore[untyped-decorator]  # Numba's
     def pointer(_context: Any, _address: Any, like: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
@@ -85,7 +105,7 @@ def exponential() -> Any:
     from numba.core import types
     from numba.extending import intrinsic
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic  # type: ignore[untyped-decorator]  # Numba's
     def power_of_two(_context: Any, _exponent: Any) -> Any:
         """Of a whole float32 between -126 and 127: its exponent bits."""
 
@@ -105,7 +125,7 @@ def exponential() -> Any:
     c5, c4, c3, c2, c1 = terms
     least, most = np.float32(-87), np.float32(88)
 
-    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]  # Numba's
     def exp(number: Any) -> Any:
         x = min(max(number, least), most)
         n = np.float32(np.floor(x * per_two + half))

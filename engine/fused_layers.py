@@ -9,15 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from engine import compiled
-from engine.compiled import ANY_ORDER, VIEWS, array, conversions, exponential
+from engine.compiled import (
+    ANY_ORDER,
+    array,
+    conversions,
+    exponential,
+    is_usable_product,
+    usable,
+    worth_compiling,
+)
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -42,7 +49,7 @@ def gated(gate: Tensor, up: Tensor) -> Tensor:
 def _norm(module: nn.Module) -> Forward | None:
     """A forward for an RMSNorm as Llama has it; None for any other module."""
     weight, epsilon = getattr(module, "weight", None), getattr(module, "variance_epsilon", None)
-    if not (_usable(weight) and isinstance(epsilon, float)):
+    if not (usable(weight) and isinstance(epsilon, float)):
         return None
     plain: Forward = module.forward
 
@@ -61,7 +68,7 @@ def _norm(module: nn.Module) -> Forward | None:
 def _gated(module: nn.Module) -> Forward | None:
     """A forward for down(silu(gate(x)) * up(x)); None for any other module."""
     gate, up, down = (getattr(module, name, None) for name in ("gate_proj", "up_proj", "down_proj"))
-    if not (_is_product(gate) and _is_product(up) and _is_product(down)):
+    if not (is_usable_product(gate) and is_usable_product(up) and is_usable_product(down)):
         return None
     plain: Forward = module.forward
 
@@ -78,21 +85,7 @@ def _gated(module: nn.Module) -> Forward | None:
 
 def _worth_it(width: int) -> bool:
     """Not for answering, which alone is in inference mode: there nothing may wait for a compiler."""
-    return not torch.is_inference_mode_enabled() and width >= compiled.LEAST_WIDTH
-
-
-def _is_product(module: object) -> TypeGuard[nn.Linear]:
-    return type(module) is nn.Linear and _usable(module.weight)
-
-
-def _usable(weight: object) -> TypeGuard[Tensor]:
-    """Whether kernels can read it: a frozen tensor on a CPU, in a precision they know."""
-    return (
-        isinstance(weight, Tensor)
-        and weight.device.type == "cpu"
-        and weight.dtype in VIEWS
-        and not weight.requires_grad
-    )
+    return not torch.is_inference_mode_enabled() and worth_compiling(width)
 
 
 def _probe(width: int, dtype: torch.dtype) -> Tensor:
@@ -169,7 +162,7 @@ def _compiled(dtype: torch.dtype) -> _Kernels:
     (wide, narrow, _), exp, one = conversions(dtype), exponential(), np.float32(1)
     fast = numba.njit(nogil=True, fastmath=ANY_ORDER, error_model="numpy")
 
-    @fast  # type: ignore[untyped-decorator]
+    @fast  # type: ignore[untyped-decorator]  # Numba's
     def norm(x: Any, weight: Any, epsilon: Any, out: Any, factors: Any) -> None:
         rows, count = x.shape
         for row in range(rows):
@@ -182,7 +175,7 @@ def _compiled(dtype: torch.dtype) -> _Kernels:
                 # Rounded in between, as the model was trained.
                 out[row, i] = narrow(wide(narrow(wide(x[row, i]) * factor)) * wide(weight[i]))
 
-    @fast  # type: ignore[untyped-decorator]
+    @fast  # type: ignore[untyped-decorator]  # Numba's
     def norm_back(x: Any, weight: Any, factors: Any, gradient: Any, out: Any) -> None:
         rows, count = x.shape
         for row in range(rows):
@@ -194,13 +187,13 @@ def _compiled(dtype: torch.dtype) -> _Kernels:
                 straight = wide(gradient[row, i]) * wide(weight[i]) * factor
                 out[row, i] = narrow(straight - along * wide(x[row, i]))
 
-    @fast  # type: ignore[untyped-decorator]
+    @fast  # type: ignore[untyped-decorator]  # Numba's
     def gated(gate: Any, up: Any, out: Any) -> None:
         for i in range(len(gate)):
             g = wide(gate[i])
             out[i] = narrow(wide(narrow(g / (one + exp(-g)))) * wide(up[i]))
 
-    @fast  # type: ignore[untyped-decorator]
+    @fast  # type: ignore[untyped-decorator]  # Numba's
     def gated_back(gate: Any, up: Any, gradient: Any, d_gate: Any, d_up: Any) -> None:
         for i in range(len(gate)):
             g, d = wide(gate[i]), wide(gradient[i])

@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine import compiled
-from engine.compiled import ANY_ORDER, VIEWS, array, conversions, exponential
+from engine.compiled import ANY_ORDER, array, conversions, exponential, is_usable_product, worth_compiling
 from engine.packed_weights import back
 
 MOST_LOGITS = 1 << 24
@@ -25,14 +24,7 @@ MOST_LOGITS = 1 << 24
 
 def takes(head: nn.Module | None, hidden: Tensor) -> TypeGuard[nn.Linear]:
     """Whether the kernel can do it: on a CPU, in a precision it knows, a head that is one frozen product."""
-    return (
-        type(head) is nn.Linear
-        and hidden.device.type == "cpu"
-        and hidden.dtype in VIEWS
-        and head.weight.dtype == hidden.dtype
-        and not head.weight.requires_grad
-        and head.in_features >= compiled.LEAST_WIDTH
-    )
+    return is_usable_product(head) and head.weight.dtype == hidden.dtype and worth_compiling(head.in_features)
 
 
 def cross_entropies(head: nn.Linear, hidden: Tensor, targets: Tensor, smoothing: float) -> Tensor:
@@ -41,7 +33,7 @@ def cross_entropies(head: nn.Linear, hidden: Tensor, targets: Tensor, smoothing:
     Args:
         smoothing: share of each target that is spread evenly over the vocabulary.
     """
-    losses: Tensor = _HeadLoss.apply(hidden, head, targets, smoothing)  # type: ignore[no-untyped-call]
+    losses: Tensor = _HeadLoss.apply(hidden, head, targets, smoothing)  # type: ignore[no-untyped-call]  # torch's own
     return losses
 
 
@@ -74,7 +66,7 @@ def _compiled(dtype: torch.dtype) -> Any:
 
     (wide, narrow, _), exp = conversions(dtype), exponential()
 
-    @numba.njit(nogil=True, fastmath=ANY_ORDER, error_model="numpy")  # type: ignore[untyped-decorator]
+    @numba.njit(nogil=True, fastmath=ANY_ORDER, error_model="numpy")  # type: ignore[untyped-decorator]  # Numba's
     def one_token(logits: Any, target: Any, smoothing: Any, with_gradient: Any) -> Any:
         count = len(logits)
         largest = np.float32(-3.0e38)
@@ -96,7 +88,7 @@ def _compiled(dtype: torch.dtype) -> Any:
             logits[target] = narrow(at_target)
         return loss
 
-    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]  # Numba's
     def kernel(logits: Any, targets: Any, smoothing: Any, losses: Any, with_gradient: Any) -> None:
         for token in range(len(targets)):
             losses[token] = one_token(logits[token], targets[token], smoothing, with_gradient)

@@ -38,9 +38,10 @@ def target_losses(
         smoothing: share of each target that is spread evenly over the vocabulary (Szegedy and others, 2016).
     """
     hidden = base.hidden_states(batch.ids.unsqueeze(0), Packed(batch.lengths), route=route, span=span)[0]
-    before, at_once = hidden[batch.before_target], max(1, MOST_LOGITS // base.vocabulary_size)
+    before = hidden[batch.before_target]
     if fused_loss.takes(head := base.plain_head, before):
         return fused_loss.cross_entropies(head, before, batch.targets, smoothing)
+    at_once = max(1, MOST_LOGITS // base.vocabulary_size)
     if len(batch.targets) <= at_once:
         return _cross_entropies(base, before, batch.targets, smoothing)
     parts = zip(before.split(at_once), batch.targets.split(at_once), strict=True)

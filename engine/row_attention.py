@@ -67,7 +67,7 @@ def _compiled(dtype: torch.dtype) -> Any:
     wide, narrow, _ = conversions(dtype)
 
     # As torch does, a row whose numbers overflow has NaN for an answer; Python's rule would end the other rows' too.
-    @numba.njit(nogil=True, fastmath=True, error_model="numpy")  # type: ignore[untyped-decorator]
+    @numba.njit(nogil=True, fastmath=True, error_model="numpy")  # type: ignore[untyped-decorator]  # Numba's
     def one_head(query: Any, keys: Any, values: Any, scale: Any, out: Any) -> None:
         length, dim = keys.shape
         wide_query, scores = np.empty(dim, np.float32), np.empty(length, np.float32)
@@ -89,7 +89,7 @@ def _compiled(dtype: torch.dtype) -> Any:
         for i in range(len(sums)):
             out[i] = narrow(sums[i] / total)
 
-    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]  # Numba's
     def kernel(
         query: Any, key: Any, value: Any, keys: Any, values: Any, places: Any, scale: Any, window: Any, out: Any
     ) -> None:

@@ -66,7 +66,7 @@ def _compiled(dtype: torch.dtype) -> Any:
 
     wide, narrow, pointer = conversions(dtype)
 
-    @numba.njit(nogil=True, fastmath=True)  # type: ignore[untyped-decorator]
+    @numba.njit(nogil=True, fastmath=True)  # type: ignore[untyped-decorator]  # Numba's
     def one_row(x: Any, y: Any, a: Any, b: Any) -> None:
         rank, d_in = a.shape
         d_out = b.shape[1]
@@ -91,7 +91,7 @@ def _compiled(dtype: torch.dtype) -> Any:
         for o in range(d_out):
             y[o] = narrow(wide(y[o]) + total[o])
 
-    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]
+    @numba.njit(nogil=True)  # type: ignore[untyped-decorator]  # Numba's
     def kernel(x: Any, y: Any, table: Any, projection: Any) -> None:
         d_in, d_out = x.shape[1], y.shape[1]
         for row in range(x.shape[0]):

@@ -1,6 +1,7 @@
 """What an answer needs to know of its user, in one question to the database: it is asked for every query.
 
-The question is built once, and rows come as they are: as objects of the two tables they would take seven times as long.
+The question is built once, and rows come as they are: as objects of the two tables they would take several times as
+long.
 """
 
 from __future__ import annotations
