@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 
 from app.access.identity import identify
 from app.access.key_text import parsed
+from app.access.known_keys import TRUSTED_SECONDS
 from app.database import Database
 from app.embedded.own_key import own_key_file
 from app.embedded.service import EmbeddedService
@@ -95,7 +97,7 @@ def test_what_cannot_be_done_is_one_line(tmp_path: Path, arguments: list[str], s
     assert said in one_line(keys(*arguments, folder=tmp_path))
 
 
-def test_a_running_service_takes_a_new_key_at_once_and_none_that_was_revoked(
+def test_a_running_service_takes_a_new_key_at_once_and_a_revoked_one_for_a_second_at_most(
     service: EmbeddedService, tmp_path: Path
 ) -> None:
     at = ["--data-dir", str(service.settings.data_dir)]
@@ -104,6 +106,7 @@ def test_a_running_service_takes_a_new_key_at_once_and_none_that_was_revoked(
         assert http.get("/v1/users").status_code == 200
         assert http.get("/v1/keys").status_code == 403
         keys("revoke", (parsed(text) or ("", ""))[0], *at, folder=tmp_path)
+        time.sleep(TRUSTED_SECONDS)
         assert http.get("/v1/users").status_code == 401
 
 

@@ -109,6 +109,7 @@ def begin_a_job(client: ServiceClient) -> str:
     return str(answer["job"]["id"])
 
 
+@pytest.mark.slow  # half a minute; that a child ends with its parent is also tested in test_die_with_parent.py
 @pytest.mark.skipif(sys.platform != "linux", reason="see app.embedded.die_with_parent")
 def test_kill_minus_nine_on_the_parent_leaves_no_orphan_even_while_a_pool_process_trains(folder: Path) -> None:
     with milp_up(folder) as up, up.client() as client:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from statistics import fmean
 
+import pytest
+
 from benchmarks.synthetic import SyntheticProblem
 from workers.search.loop import next_batch
 from workers.search.observations import Observation
@@ -14,6 +16,7 @@ from workers.search.space import SearchSpace
 TRIALS, SEEDS, MARGIN = 24, (0, 1, 2), 0.2
 
 
+@pytest.mark.slow  # 72 proposals, half a minute
 def test_the_search_finds_more_hypervolume_than_random_search_in_as_many_trials() -> None:
     """By at least 0.2 of all there is, in the mean over seeds, and in each seed by something."""
     space, preset = SearchSpace(16, 256), Preset("test", TRIALS, initial=11, patience=TRIALS)

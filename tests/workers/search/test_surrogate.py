@@ -66,7 +66,14 @@ def test_one_exploded_loss_does_not_set_the_scale() -> None:
     assert objectives.values[8, 0] == objectives.values[:, 0].min()
 
 
-@pytest.mark.parametrize("kind", ["map_saas", "ensemble_map_saas", "fully_bayesian_saas"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "map_saas",
+        "ensemble_map_saas",
+        pytest.param("fully_bayesian_saas", marks=pytest.mark.slow),  # JAX compiles its fit: a quarter of a minute
+    ],
+)
 def test_a_surrogate_finds_which_layer_matters(kind: str) -> None:
     space, rng = SearchSpace(6, 64), random.Random(0)
     points = [space.random(rng) for _ in range(20)]
