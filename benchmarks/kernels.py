@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear, scaled_dot_product_attention, silu
-from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.models.llama.modeling_llama import LlamaRMSNorm, apply_rotary_pos_emb
 
 from benchmarks.material import service_base
 from benchmarks.results_file import Row, alone, compared
 from benchmarks.rounds import report
-from engine import fused_layers, fused_loss, row_attention, row_kernel
+from engine import compiled, fused_layers, fused_loss, row_attention, row_kernel
 from engine.attention import Kind, Packed
 from engine.base import Base
 from engine.packed_weights import _multiplied, _reordered
@@ -50,19 +50,41 @@ def row(what: str, ours: Callable[[], object], theirs: Callable[[], object], pee
     return compared(what, "ms", [1e3 * a for a, _ in pairs], [1e3 * b for _, b in pairs], peer)
 
 
-def training_attention(dtype: torch.dtype) -> Row:
-    """Eight samples, forward and backward: products sequence by sequence, or the fused kernel on padded rows."""
-    query, key, value = (torch.randn(1, HEADS, 8 * TOKENS, DIM).to(dtype).requires_grad_() for _ in range(3))
-    rows = [t.detach().view(HEADS, 8, TOKENS, DIM).transpose(0, 1).requires_grad_() for t in (query, key, value)]
+def training_attention(dtype: torch.dtype) -> list[Row]:
+    """Eight samples, forward and backward, from projections to the attention's output: our way, or rotated by
+    transformers and given to torch's fused kernel on padded rows."""
+    query, key, value = (torch.randn(1, 8 * TOKENS, HEADS * DIM).to(dtype).requires_grad_() for _ in range(3))
+    rotary = torch.randn(1, 8 * TOKENS, DIM).to(dtype), torch.randn(1, 8 * TOKENS, DIM).to(dtype)
     layout, kind = Packed([TOKENS] * 8), Kind(0, DIM**-0.5, None, None)
 
+    def by_head(rows: int) -> tuple[Tensor, Tensor, Tensor]:
+        split = [tensor.view(rows, -1, HEADS, DIM).transpose(1, 2) for tensor in (query, key, value)]
+        turned = apply_rotary_pos_emb(*split[:2], *(angles.view(rows, -1, DIM) for angles in rotary))
+        return *turned, split[2]
+
     def ours() -> None:
-        layout.attend(query, key, value, kind).sum().backward()
+        layout.attend_rotating(query, key, value, rotary, DIM, kind).sum().backward()
 
-    def theirs() -> None:
-        scaled_dot_product_attention(*rows, is_causal=True).sum().backward()
+    def products() -> None:
+        layout.attend(*by_head(1), kind).sum().backward()
 
-    return row("attention of 8 samples, forward and backward", ours, theirs, f"{TORCH}'s fused attention")
+    def fused() -> None:
+        scaled_dot_product_attention(*by_head(8), is_causal=True).sum().backward()
+
+    what = "attention of 8 samples with rotation, forward and backward"
+    return [
+        row(what, ours, fused, f"{TORCH}'s fused attention"),
+        row(what, ours, lambda: without_kernels(products), f"{TORCH}'s products, softmax and moves"),
+    ]
+
+
+def without_kernels(work: Callable[[], object]) -> None:
+    """As for a model too narrow to compile anything for."""
+    before, compiled.LEAST_WIDTH = compiled.LEAST_WIDTH, 1 << 30
+    try:
+        work()
+    finally:
+        compiled.LEAST_WIDTH = before
 
 
 def training_layers(dtype: torch.dtype) -> list[Row]:
@@ -176,7 +198,7 @@ def main() -> None:
     if base.device.type != "cpu":
         raise SystemExit("these kernels are a CPU's: this machine would not use them")
     torch.set_num_threads(1)
-    rows = [training_attention(base.dtype), *training_layers(base.dtype), training_loss(base.dtype)]
+    rows = [*training_attention(base.dtype), *training_layers(base.dtype), training_loss(base.dtype)]
     rows += [*decoding_rows(base.dtype), *limits(base)]
     report("kernels", rows, threads=1, dtype=str(base.dtype).removeprefix("torch."))
 

@@ -14,12 +14,16 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward
+from transformers.models.llama.modeling_llama import LlamaAttention
+
+from engine import fused_attention
+from engine.sequences import Group, group_of, groups_of, spans_of
 
 IMPLEMENTATION = "milp_layout"
 """The name under which transformers knows this attention."""
@@ -69,8 +73,8 @@ class Packed:
     def __init__(self, lengths: Sequence[int], keep: Callable[[Kind, Tensor, Tensor], None] | None = None) -> None:
         self.lengths = tuple(lengths)
         self._keep = keep
-        self._groups: list[_Group] | None = None
-        self._whole: _Group | None = None
+        self._groups: list[Group] | None = None
+        self._whole: Group | None = None
 
     def positions(self, device: torch.device) -> Tensor:
         return torch.cat([torch.arange(length, device=device) for length in self.lengths]).unsqueeze(0)
@@ -78,21 +82,48 @@ class Packed:
     def attend(self, query: Tensor, key: Tensor, value: Tensor, kind: Kind) -> Tensor:
         if self._keep is not None:
             self._keep(kind, key, value)
+        by_products = kind.softcap is None and self._is_by_products(query)
+        if by_products and fused_attention.takes(query, query.shape[1] * query.shape[3]):
+            q, k, v = (tensor[0].transpose(0, 1).flatten(1) for tensor in (query, key, value))
+            heads = fused_attention.Heads(query.shape[3], kind.scale, kind.window)
+            return fused_attention.attend(q, k, v, self._alike(), heads).view(1, -1, *query.shape[1::2])
         groups = query.shape[1] // key.shape[1]
         if groups > 1:
             key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
         if kind.softcap is not None:
             return _capped(query, key, value, self.lengths, kind)
-        if query.device.type == "cpu" and max(self.lengths) <= LONGEST_BY_PRODUCTS:
-            if self._groups is None:
-                self._groups = _grouped(self.lengths, query.device)
+        if by_products:
             out: Tensor = _Products.apply(  # type: ignore[no-untyped-call]  # torch's own
-                query[0], key[0], value[0], self._groups, kind
+                query[0], key[0], value[0], self._alike(), kind
             )
             return out.transpose(0, 1).unsqueeze(0)
         if self._whole is None:
-            self._whole = _group(list(_spans(self.lengths)), query.device)
+            self._whole = group_of(list(spans_of(self.lengths)), query.device)
         return _padded(query, key, value, self._whole, kind)
+
+    def rotates(self, hidden: Tensor) -> bool:
+        """Whether `attend_rotating` is the way for what is projected from `hidden` (rows x tokens x hidden)."""
+        return self._keep is None and self._is_by_products(hidden) and fused_attention.takes(hidden, hidden.shape[-1])
+
+    def attend_rotating(
+        self, query: Tensor, key: Tensor, value: Tensor, rotary: tuple[Tensor, Tensor], dim: int, kind: Kind
+    ) -> Tensor:
+        """Attention output (1 x tokens x (heads * dim)) of projections as they are, before positions are rotated.
+
+        Args:
+            rotary: cosines and sines (1 x tokens x dim) of the positions.
+        """
+        turns = rotary[0][0].contiguous(), rotary[1][0].contiguous()
+        heads = fused_attention.Heads(dim, kind.scale, kind.window)
+        return fused_attention.attend(query[0], key[0], value[0], self._alike(), heads, turns).unsqueeze(0)
+
+    def _is_by_products(self, some: Tensor) -> bool:
+        return some.device.type == "cpu" and max(self.lengths) <= LONGEST_BY_PRODUCTS
+
+    def _alike(self) -> list[Group]:
+        if self._groups is None:
+            self._groups = groups_of(self.lengths, torch.device("cpu"))
+        return self._groups
 
 
 @contextmanager
@@ -104,6 +135,32 @@ def laid_out(layout: Layout) -> Iterator[None]:
         yield
     finally:
         _current.layout = before
+
+
+def rotate_within(model: nn.Module) -> None:
+    """Have queries and keys rotated by the attention itself, where it can, in attention layers built as Llama's are.
+
+    transformers rotates them before, in some sixteen operations a layer, forward and backward.
+    """
+    for module in model.modules():
+        if type(module) is LlamaAttention:
+            module.forward = _rotating(module)  # type: ignore[method-assign, assignment]  # this module's alone
+
+
+def _rotating(module: LlamaAttention) -> Callable[..., tuple[Tensor, Tensor | None]]:
+    plain = module.forward
+
+    def forward(
+        hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor], **named: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        layout = getattr(_current, "layout", None)
+        if isinstance(layout, Packed) and layout.rotates(hidden_states):
+            q, k, v = (project(hidden_states) for project in (module.q_proj, module.k_proj, module.v_proj))
+            kind = Kind(module.layer_idx, module.scaling, None, None)
+            return module.o_proj(layout.attend_rotating(q, k, v, position_embeddings, module.head_dim, kind)), None
+        return plain(hidden_states=hidden_states, position_embeddings=position_embeddings, **named)
+
+    return forward
 
 
 def visible(rows: Tensor, columns: Tensor, window: int | None) -> Tensor:
@@ -147,13 +204,6 @@ AttentionInterface.register(IMPLEMENTATION, _attention)
 AttentionMaskInterface.register(IMPLEMENTATION, _mask)
 
 
-def _spans(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
-    start = 0
-    for length in lengths:
-        yield start, start + length
-        start += length
-
-
 def _hidden_scores(length: int, window: int | None, like: Tensor) -> Tensor:
     """Length x length, minus infinity where a token may not look."""
     place = torch.arange(length, device=like.device)
@@ -161,69 +211,11 @@ def _hidden_scores(length: int, window: int | None, like: Tensor) -> Tensor:
     return torch.zeros(length, length, device=like.device).masked_fill_(~allowed, float("-inf"))
 
 
-MOST_WASTE = 1.6
-"""How many times the arithmetic that a group's sequences need it may cost to multiply them as if all were as long as
-the longest. Attention is a small part of all arithmetic, and each product has its own start-up."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    """Sequences of like length, multiplied together.
-
-    Args:
-        count, width: how many, and tokens of the longest.
-        gather: count * width places in the packed row, any place where a sequence has ended.
-        real: which of these are no padding.
-        places: the places in the packed row that those stand for.
-    """
-
-    count: int
-    width: int
-    gather: Tensor
-    real: Tensor
-    places: Tensor
-
-    def taken(self, packed: Tensor) -> Tensor:
-        """Heads x tokens x dim -> heads x sequences x width x dim."""
-        return packed.index_select(1, self.gather).view(packed.shape[0], self.count, self.width, -1)
-
-    def put(self, grouped: Tensor, packed: Tensor) -> None:
-        """The inverse, into `packed`; padding is dropped."""
-        flat = grouped.reshape(grouped.shape[0], self.count * self.width, -1)
-        packed.index_copy_(1, self.places, flat.index_select(1, self.real))
-
-
-def _grouped(lengths: Sequence[int], device: torch.device) -> list[_Group]:
-    """The sequences, those of like length together."""
-    spans = sorted(_spans(lengths), key=lambda span: span[1] - span[0])
-    groups: list[list[tuple[int, int]]] = [[]]
-    needed = 0
-    for start, stop in spans:
-        square = (stop - start) ** 2
-        needed += square
-        if groups[-1] and (len(groups[-1]) + 1) * square > MOST_WASTE * needed:
-            groups.append([])
-            needed = square
-        groups[-1].append((start, stop))
-    return [_group(members, device) for members in groups]
-
-
-def _group(members: Sequence[tuple[int, int]], device: torch.device) -> _Group:
-    width = max(stop - start for start, stop in members)
-    starts = torch.tensor([start for start, _ in members])[:, None]
-    sizes = torch.tensor([stop - start for start, stop in members])[:, None]
-    column = torch.arange(width)
-    gather = starts + torch.minimum(column, sizes - 1)
-    real = (column < sizes).flatten().nonzero()[:, 0]
-    places = gather.flatten()[real]
-    return _Group(len(members), width, *(t.to(device) for t in (gather.flatten(), real, places)))
-
-
 class _Products(torch.autograd.Function):
     """softmax(Q K' scale) V of each sequence as plain products; softmax in float32. All heads x tokens x dim."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, groups: Sequence[_Group], kind: Kind) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, groups: Sequence[Group], kind: Kind) -> Tensor:
         out = query.new_empty(*query.shape[:2], value.shape[-1])
         weights = []
         for group in groups:
@@ -260,7 +252,7 @@ def _capped(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[int], k
     """As `_Products`, with bent scores; torch's own derivatives, for few bases need it."""
     parts = [
         looking_back(query[0, :, start:stop], key[0, :, start:stop], value[0, :, start:stop], 0, kind).transpose(0, 1)
-        for start, stop in _spans(lengths)
+        for start, stop in spans_of(lengths)
     ]
     return torch.cat(parts).unsqueeze(0)
 
@@ -283,7 +275,7 @@ def looking_back(query: Tensor, keys: Tensor, values: Tensor, before: int, kind:
     return torch.matmul(weights, values)
 
 
-def _padded(query: Tensor, key: Tensor, value: Tensor, group: _Group, kind: Kind) -> Tensor:
+def _padded(query: Tensor, key: Tensor, value: Tensor, group: Group, kind: Kind) -> Tensor:
     """By torch's fused kernels, which want one length: all sequences are one group, padded for the attention alone.
 
     Moves by index only: asking a GPU which places are real would make it wait in every layer.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from engine.attention import IMPLEMENTATION, Layout, Packed, laid_out
+from engine.attention import IMPLEMENTATION, Layout, Packed, laid_out, rotate_within
 from engine.base_folder import base_folder
 from engine.errors import BaseModelError, UnknownArchitectureError
 from engine.fused_layers import fuse
@@ -63,6 +63,7 @@ class Base:
         expected = self._own_logits()
         pack(self.model)
         fuse(self.model)
+        rotate_within(self.model)
         self._check(expected)
 
     @property

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from engine import attention
+from engine import attention, compiled
 from engine.attention import Kind, Packed
 
 LENGTHS = [3, 9, 30, 8, 1, 17]
@@ -38,13 +38,18 @@ def one_by_one(query: Tensor, key: Tensor, value: Tensor, kind: Kind) -> Tensor:
     return torch.cat(parts, dim=1)
 
 
-@pytest.mark.parametrize("longest", [512, 0], ids=["by products", "by fused kernels"])
+@pytest.mark.parametrize(
+    ("longest", "least_width"),
+    [(512, 1 << 20), (512, 1), (0, 1)],
+    ids=["by products", "by products and kernels between them", "by torch's fused kernels"],
+)
 @pytest.mark.parametrize("heads", [HEADS, 2], ids=["own keys", "shared keys"])
 @pytest.mark.parametrize("kind", [Kind(0, 0.3, None, None), Kind(0, 0.3, 5, None), Kind(0, 0.3, 5, 2.0)], ids=str)
 def test_each_sequence_gets_what_it_gets_alone_and_so_do_its_gradients(
-    longest: int, heads: int, kind: Kind, monkeypatch: pytest.MonkeyPatch
+    longest: int, least_width: int, heads: int, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attention, "LONGEST_BY_PRODUCTS", longest)
+    monkeypatch.setattr(compiled, "LEAST_WIDTH", least_width)
     inputs = drawn(HEADS, 1), drawn(heads, 2), drawn(heads, 3)
     together, alone = Packed(LENGTHS).attend(*inputs, kind), one_by_one(*inputs, kind)
     sent_back = torch.randn(alone.shape, generator=torch.Generator().manual_seed(4))
@@ -56,15 +61,11 @@ def test_each_sequence_gets_what_it_gets_alone_and_so_do_its_gradients(
         assert torch.allclose(ours, theirs, atol=1e-5)
 
 
-def test_sequences_of_like_length_are_multiplied_together_and_no_group_wastes_much() -> None:
-    alike = attention._grouped([20, 22, 21, 20], torch.device("cpu"))
-    unlike = attention._grouped([200, 10, 12, 190, 11], torch.device("cpu"))
-
-    assert [group.count for group in alike] == [4]
-    assert sorted(group.count for group in unlike) == [2, 3]
-
-
-def test_in_bfloat16_the_products_are_as_near_as_its_eight_bits_allow() -> None:
+@pytest.mark.parametrize("least_width", [1 << 20, 1], ids=["torch", "kernels"])
+def test_in_bfloat16_the_products_are_as_near_as_its_eight_bits_allow(
+    least_width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "LEAST_WIDTH", least_width)
     kind = Kind(0, 0.3, None, None)
     inputs = drawn(HEADS, 1), drawn(HEADS, 2), drawn(HEADS, 3)
     exact = one_by_one(*inputs, kind)
