@@ -106,6 +106,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(KeyGate)
     app.add_middleware(RequestLog, metrics=metrics)
     for module in (
+        responses,  # first: routes are looked through in this order, and answers are what is asked for all the time
+        chat,
         history,
         imports,
         users,
@@ -113,8 +115,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         jobs,
         job_events,
         versions,
-        responses,
-        chat,
         keys,
         webhooks,
         audit,

@@ -6,10 +6,10 @@ a slow store or a full queue of answers never keeps a health check or an import 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
-import anyio
 from anyio import CapacityLimiter, to_thread
 
 from app.answers.engine_client import EngineAnswer
@@ -46,23 +46,15 @@ async def pieces(answer: EngineAnswer) -> AsyncIterator[str]:
 
 async def whole_text(answer: EngineAnswer, disconnected: Callable[[], Awaitable[None]]) -> str:
     """The answer's text once it is complete; what there is of it if `disconnected` returns before."""
-    failure: Exception | None = None
-    text = ""
 
     async def cancel_when_gone() -> None:
         await disconnected()
         answer.cancel()
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(cancel_when_gone)
-        try:
-            text = await answer.text()
-        except Exception as error:
-            # Raised outside the group, which would wrap it.
-            failure = error
-        finally:
-            answer.cancel()
-        group.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    return text
+    # No task group: it would take as long as all else that is done here of an answer.
+    watching = asyncio.create_task(cancel_when_gone())
+    try:
+        return await answer.text()
+    finally:
+        answer.cancel()
+        watching.cancel()
