@@ -25,6 +25,7 @@ from benchmarks.rounds import report
 from engine import compiled, fused_layers, fused_loss, row_attention, row_kernel
 from engine.attention import Kind, Packed
 from engine.base import Base
+from engine.grouped import Route
 from engine.packed_weights import _multiplied, _reordered
 
 HEADS, DIM, HIDDEN, INNER, VOCABULARY = 5, 64, 320, 896, 8192
@@ -161,6 +162,30 @@ def stacks_of_rows(dtype: torch.dtype, rank: int) -> Row:
     return row(f"{ROWS} rows through stacks of rank {rank}, {sets} projections", ours, theirs, f"{TORCH}, row by row")
 
 
+def stacks_of_prompts(dtype: torch.dtype, tokens: int) -> Row:
+    """Sixteen prompts, each through a stack of its own at one projection, as they are read."""
+    sets, prompts, rank = 24, 16, 16
+    a = [[torch.randn(rank, HIDDEN).to(dtype) for _ in range(prompts)] for _ in range(sets)]
+    b = [[row_kernel.readable(torch.randn(INNER, rank).to(dtype)) for _ in range(prompts)] for _ in range(sets)]
+    entries = [[[row_kernel.entry(x, y)] for x, y in zip(*pair, strict=True)] for pair in zip(a, b, strict=True)]
+    tables, ends = np.array(entries, dtype=np.int64), tokens * np.arange(1, prompts + 1)
+    x, y = torch.randn(prompts * tokens, HIDDEN).to(dtype), torch.randn(prompts * tokens, INNER).to(dtype)
+    routes = [
+        Route.of((tokens, {"": p}, {"": q}) for p, q in zip(*pair, strict=True)) for pair in zip(a, b, strict=True)
+    ]
+
+    def ours() -> None:
+        for table in tables:
+            row_kernel.add_rows(x, y, table, 0, ends)
+
+    def theirs() -> None:
+        for route in routes:
+            route.add("", x, y)
+
+    what = f"{prompts} prompts of {tokens} tokens through stacks of rank {rank}, {sets} projections"
+    return row(what, ours, theirs, f"{TORCH}, prompt by prompt")
+
+
 def packed_products(dtype: torch.dtype, rows: int) -> Row | None:
     if dtype != torch.bfloat16:
         return None
@@ -190,6 +215,7 @@ def limits(base: Base) -> list[Row]:
 @torch.inference_mode()
 def decoding_rows(dtype: torch.dtype) -> list[Row]:
     found = [decoding_attention(dtype), *(stacks_of_rows(dtype, rank) for rank in (16, 64))]
+    found += [stacks_of_prompts(dtype, tokens) for tokens in (25, TOKENS)]
     return found + [one for rows in (1, 16, STEP) if (one := packed_products(dtype, rows)) is not None]
 
 

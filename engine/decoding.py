@@ -20,7 +20,7 @@ from engine.errors import TrainingStoppedError
 from engine.grouped import Route, Routing
 from engine.key_values import KeyValues
 from engine.prefixes import PrefixCache, PrefixKey
-from engine.row_route import RowRoute, has_kernel, takes
+from engine.row_route import RowRoute, Stretches, has_kernel, takes
 from engine.stack import Stack
 from engine.step_graphs import Record, StepGraphs
 
@@ -122,7 +122,7 @@ class DecodingBatch:
         unread = [row.prompt[past.length if past else 0 :] for row, past in zip_longest(rows, pasts)]
         ids = torch.tensor([token for some in unread for token in some], device=self._base.device)
         lengths = [len(some) for some in unread]
-        route = _route(rows, lengths)
+        route = _route(self._base, rows, lengths)
         hidden = self._base.hidden_states(ids.unsqueeze(0), self._kept.prompts(lengths, pasts), route=route)
         ends = torch.tensor(lengths, device=self._base.device).cumsum(0) - 1
         _say(self._base, rows, self._base.logits(hidden[0, ends]))
@@ -180,7 +180,7 @@ class DecodingBatch:
         by_graph = self._graphs is not None and by_row is not None
         if by_row is not None and FEW_ROWS * len(stacks) >= len(self.rows):
             return by_graph, by_row
-        return by_graph, _route(self.rows, [1] * len(self.rows))
+        return by_graph, _route(self._base, self.rows, [1] * len(self.rows))
 
 
 def generate(
@@ -230,11 +230,12 @@ def _say(base: Base, rows: Sequence[Row], logits: Tensor, likeliest: Sequence[in
             row.finish_reason = "length"
 
 
-def _route(rows: Sequence[Row], tokens: Sequence[int]) -> Route:
-    """Neighbours with the same stack are one segment; `tokens` is how many each row has in the batch."""
-    groups = []
+def _route(base: Base, rows: Sequence[Row], tokens: Sequence[int]) -> Routing:
+    """Neighbours with the same stack are one stretch; `tokens` is how many each row has in the batch."""
+    groups: list[tuple[int, Stack | None]] = []
     for _, run in groupby(zip(rows, tokens, strict=True), key=lambda pair: id(pair[0].stack)):
         members = list(run)
-        stack, count = members[0][0].stack, sum(tokens for _, tokens in members)
-        groups.append((count, stack.a, stack.b) if stack is not None else (count, {}, {}))
-    return Route.of(groups)
+        groups.append((sum(tokens for _, tokens in members), members[0][0].stack))
+    if base.device.type == "cpu":
+        return Stretches(base.projections, groups)
+    return Route.of((count, stack.a, stack.b) if stack is not None else (count, {}, {}) for count, stack in groups)

@@ -1,8 +1,8 @@
-"""B A x for rows that each have a stack of their own, on a CPU: one call for all of them, at each one's true rank.
+"""B A x for stretches of rows that each have a stack of their own, on a CPU: one call for all, at each one's true rank.
 
 A decoded row is one token, so its A and B are read once and used once: what counts is the memory they are read from.
-torch needs two products a row and projection, each with a start-up of several microseconds (in bfloat16 some forty);
-this kernel, compiled by Numba before the first answer, has one for all rows. Must not know stacks or routes.
+torch needs two products a stretch and projection, each with a start-up of several microseconds (in bfloat16 some
+forty); this kernel, compiled by Numba before the first answer, has one for all. Must not know stacks or routes.
 """
 
 from __future__ import annotations
@@ -41,14 +41,22 @@ def entry(a: Tensor, b: Tensor) -> tuple[int, int, int]:
     return a.shape[0], a.data_ptr(), b.data_ptr()
 
 
-def add_rows(x: Tensor, y: Tensor, table: NDArray[np.int64], projection: int) -> None:
+def add_rows(
+    x: Tensor, y: Tensor, table: NDArray[np.int64], projection: int, ends: NDArray[np.int64] | None = None
+) -> None:
     """y[row] += B A x[row] in place, sums in float32: x (rows x d_in), y (rows x d_out).
 
     Args:
-        table: at least rows x projections x fields; A and B in the precision of x.
+        table: at least stretches x projections x fields; A and B in the precision of x.
         projection: which of the table's.
+        ends: the row behind each stretch, the first beginning at 0; None where every row is one.
     """
-    _compiled(x.dtype)(array(x), array(y), table, projection)
+    _compiled(x.dtype)(array(x), array(y), table, projection, _each(len(x)) if ends is None else ends)
+
+
+@lru_cache
+def _each(rows: int) -> NDArray[np.int64]:
+    return np.arange(1, rows + 1)
 
 
 def compile_now(dtype: torch.dtype) -> None:
@@ -92,13 +100,15 @@ def _compiled(dtype: torch.dtype) -> Any:
             y[o] = narrow(wide(y[o]) + total[o])
 
     @numba.njit(nogil=True)  # type: ignore[untyped-decorator]  # Numba's
-    def kernel(x: Any, y: Any, table: Any, projection: Any) -> None:
-        d_in, d_out = x.shape[1], y.shape[1]
-        for row in range(x.shape[0]):
-            rank = table[row, projection, RANK]
+    def kernel(x: Any, y: Any, table: Any, projection: Any, ends: Any) -> None:
+        d_in, d_out, start = x.shape[1], y.shape[1], 0
+        for stretch in range(len(ends)):
+            rank = table[stretch, projection, RANK]
             if rank > 0:
-                a = numba.carray(pointer(table[row, projection, ADDRESS_A], x), (rank, d_in))
-                b = numba.carray(pointer(table[row, projection, ADDRESS_B], x), (rank, d_out))
-                one_row(x[row], y[row], a, b)
+                a = numba.carray(pointer(table[stretch, projection, ADDRESS_A], x), (rank, d_in))
+                b = numba.carray(pointer(table[stretch, projection, ADDRESS_B], x), (rank, d_out))
+                for row in range(start, ends[stretch]):
+                    one_row(x[row], y[row], a, b)
+            start = ends[stretch]
 
     return kernel

@@ -1,5 +1,5 @@
-"""Decoded rows that each go through a stack of their own: a table of where each row's matrices lie, kept as rows come
-and go, and a kernel call for all rows at each projection.
+"""Rows of many users, each through a stack of their own: a table of where each one's matrices lie, and a kernel call
+for all at each projection. Of decoded rows the table is kept as they come and go; of prompts it is made anew.
 
 The kernel is engine.row_kernel's on a CPU and engine.row_kernel_gpu's on a GPU. Must not know prompts, caches or
 threads.
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from engine import row_kernel, row_kernel_gpu
+from engine.grouped import Route
 from engine.projections import Projection
 from engine.row_kernel import FIELDS, RANK, entry, fits
 from engine.stack import Stack
@@ -135,6 +136,42 @@ class FixedRows:
     def add(self, name: str, x: Tensor, y: Tensor) -> Tensor:
         row_kernel_gpu.add_rows(x, y, self.table, self.index[name], self.largest_rank)
         return y
+
+
+SHORT = 1600
+"""Rows times rank up to which the kernel is no slower than two products (`make bench-kernels`)."""
+
+
+class Stretches:
+    """Stretches of rows that go through one stack each, on a CPU: short ones by the kernel, long ones by products.
+
+    Args:
+        groups: number of rows and stack of each, in the batch's order; None is the base.
+    """
+
+    def __init__(self, projections: Sequence[Projection], groups: Sequence[tuple[int, Stack | None]]) -> None:
+        self._index = {projection.name: i for i, projection in enumerate(projections)}
+        self._table = np.zeros((len(groups), len(projections), FIELDS), dtype=np.int64)
+        self._ends = np.array([rows for rows, _ in groups], dtype=np.int64).cumsum()
+        self._short: set[str] = set()
+        products = []
+        for entries, (rows, stack) in zip(self._table, groups, strict=True):
+            if stack is None or not takes(stack) or rows * stack.configuration.total_rank > SHORT:
+                products.append((rows, stack.a, stack.b) if stack is not None else (rows, {}, {}))
+                continue
+            products.append((rows, {}, {}))
+            self._short |= stack.a.keys()
+            for name, a in stack.a.items():
+                entries[self._index[name]] = entry(a, stack.b[name])
+        self._long = Route.of(products)
+
+    def touches(self, name: str) -> bool:
+        return name in self._short or self._long.touches(name)
+
+    def add(self, name: str, x: Tensor, y: Tensor) -> Tensor:
+        if name in self._short:
+            row_kernel.add_rows(x, y, self._table, self._index[name], self._ends)
+        return self._long.add(name, x, y) if self._long.touches(name) else y
 
 
 def takes(stack: Stack | None) -> bool:

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from engine import row_attention, row_kernel, row_kernel_gpu
+from engine import row_attention, row_kernel, row_kernel_gpu, row_route
 from engine.base import Base
 from engine.configuration import Configuration
-from engine.row_route import RowRoute, takes
+from engine.grouped import Route
+from engine.row_route import RowRoute, Stretches, takes
 from engine.stack import Stack
 from tests.engine.conftest import random_stack
 
@@ -42,6 +43,32 @@ def test_each_row_gets_its_own_product_at_its_true_rank_and_one_without_a_stack_
 
     assert torch.equal(y[2], before[2])
     assert (y.float() - expected).abs().max() <= PRECISIONS[dtype] * expected.abs().max()
+
+
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_stretches_long_and_short_get_their_stacks_sums_in_one_batch(
+    tiny_base: Callable[[str], Base], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tiny_base("llama")
+    shapes = [Configuration((True, False, True), 1, 8), Configuration((True, True, True), 2, 16)]
+    first, second = (placed(random_stack(base, shape, seed=i), dtype) for i, shape in enumerate(shapes))
+    as_trained = random_stack(base, shapes[0], seed=2).to(dtype=dtype)  # which the kernel cannot read
+    groups = [(5, first), (3, None), (40, second), (1, second), (7, as_trained)]
+    monkeypatch.setattr(row_route, "SHORT", 40 * 32 - 1)
+    stretches = Stretches(base.projections, groups)
+    plain = Route.of((rows, stack.a, stack.b) if stack else (rows, {}, {}) for rows, stack in groups)
+    added: list[int] = []
+    kernel = row_kernel.add_rows
+    monkeypatch.setattr(row_kernel, "add_rows", lambda *a: added.append(a[3]) or kernel(*a))  # type: ignore[func-returns-value]
+    for projection in base.projections:
+        x, y = (random(56, wide, dtype=dtype, seed=wide) for wide in (projection.d_in, projection.d_out))
+        assert stretches.touches(projection.name) == plain.touches(projection.name)
+        with torch.inference_mode():
+            found = stretches.add(projection.name, x, y.clone()).float()
+            expected = plain.add(projection.name, x, y.clone()).float()
+        assert (found - expected).abs().max() <= PRECISIONS[dtype] * expected.abs().max()
+        assert torch.equal(found[5:8], y[5:8].float())
+    assert len(added) == len(base.projections)
 
 
 def test_a_bfloat16_sum_is_rounded_to_the_nearest_number_and_not_cut_off() -> None:
