@@ -37,8 +37,8 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
 def cells(row: Mapping[str, Any]) -> list[str]:
     """A row as words: what, ours, the peer's with its name, ratio, spread, target. Empty where there is none."""
     peer = "" if row["peer"] is None else f"{shown(row['peer'])} {row['unit']}, {row['peer_name']}"
-    spread = "" if row["spread"] is None else " .. ".join(map(shown, row["spread"]))
-    return [row["what"], f"{shown(row['ours'])} {row['unit']}", peer, shown(row["ratio"]), spread, shown(row["target"])]
+    spread = "" if row["spread"] is None else " .. ".join(map(times, row["spread"]))
+    return [row["what"], f"{shown(row['ours'])} {row['unit']}", peer, times(row["ratio"]), spread, shown(row["target"])]
 
 
 def shown(value: float | None) -> str:
@@ -46,6 +46,11 @@ def shown(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{float(f'{value:.3g}'):.6g}"
+
+
+def times(ratio: float | None) -> str:
+    """How many times better; what cost nothing measurable is better beyond telling."""
+    return "over 1,000" if ratio is not None and ratio > 1000 else shown(ratio)
 
 
 def with_tables(text: str, tables: str) -> str:
