@@ -25,6 +25,7 @@ from benchmarks.rounds import report
 from engine import compiled, fused_layers, fused_loss, row_attention, row_kernel
 from engine.attention import Kind, Packed
 from engine.base import Base
+from engine.fused_attention import Heads
 from engine.grouped import Route
 from engine.packed_weights import _multiplied, _reordered
 
@@ -54,17 +55,17 @@ def row(what: str, ours: Callable[[], object], theirs: Callable[[], object], pee
 def training_attention(dtype: torch.dtype) -> list[Row]:
     """Eight samples, forward and backward, from projections to the attention's output: our way, or rotated by
     transformers and given to torch's fused kernel on padded rows."""
-    query, key, value = (torch.randn(1, 8 * TOKENS, HEADS * DIM).to(dtype).requires_grad_() for _ in range(3))
-    rotary = torch.randn(1, 8 * TOKENS, DIM).to(dtype), torch.randn(1, 8 * TOKENS, DIM).to(dtype)
+    projected = torch.randn(8 * TOKENS, 3 * HEADS * DIM).to(dtype).requires_grad_()
+    cos, sin = torch.randn(8 * TOKENS, DIM).to(dtype), torch.randn(8 * TOKENS, DIM).to(dtype)
     layout, kind = Packed([TOKENS] * 8), Kind(0, DIM**-0.5, None, None)
 
     def by_head(rows: int) -> tuple[Tensor, Tensor, Tensor]:
-        split = [tensor.view(rows, -1, HEADS, DIM).transpose(1, 2) for tensor in (query, key, value)]
-        turned = apply_rotary_pos_emb(*split[:2], *(angles.view(rows, -1, DIM) for angles in rotary))
-        return *turned, split[2]
+        query, key, value = projected.view(rows, -1, 3, HEADS, DIM).permute(2, 0, 3, 1, 4)
+        return *apply_rotary_pos_emb(query, key, *(angles.view(rows, -1, DIM) for angles in (cos, sin))), value
 
     def ours() -> None:
-        layout.attend_rotating(query, key, value, rotary, DIM, kind).sum().backward()
+        heads = Heads(HEADS, HEADS, DIM, DIM**-0.5, None)
+        layout.attend_rotating(projected, (cos, sin), heads, 0).sum().backward()
 
     def products() -> None:
         layout.attend(*by_head(1), kind).sum().backward()

@@ -14,10 +14,11 @@ from time import monotonic
 
 import torch
 
-from engine import row_attention, row_kernel
+from engine import fused_attention, fused_layers, row_attention, row_kernel
 from engine.answer import Answer, Listener
 from engine.bank import StackBank
 from engine.base import Base
+from engine.compiled import worth_compiling
 from engine.decoding import DecodingBatch, Row, Sampling
 from engine.errors import EngineError, PromptTooLongError, QueueFullError
 from engine.lanes import give_way, return_freed_memory
@@ -64,8 +65,12 @@ class AnsweringEngine:
     def start(self) -> None:
         """Begin to decode; on a CPU the kernels are compiled first, so that no answer waits for that."""
         if self._base.device.type == "cpu":
+            wide = worth_compiling(self._base.hidden_size)
             row_kernel.compile_now(self._base.dtype)
-            row_attention.compile_now(self._base.dtype)
+            row_attention.compile_now(self._base.dtype, rotating=wide)
+            if wide:
+                fused_attention.compile_now(self._base.dtype)
+                fused_layers.compile_now(self._base.dtype)
         for lane in self._lanes:
             lane.thread.start()
 

@@ -23,6 +23,8 @@ from transformers.models.gemma2.modeling_gemma2 import eager_attention_forward
 from transformers.models.llama.modeling_llama import LlamaAttention
 
 from engine import fused_attention
+from engine.fused_attention import Heads, Rotary
+from engine.packed_weights import side_by_side
 from engine.sequences import Group, group_of, groups_of, spans_of
 
 IMPLEMENTATION = "milp_layout"
@@ -61,6 +63,18 @@ class Layout(Protocol):
     def attend(self, query: Tensor, key: Tensor, value: Tensor, kind: Kind) -> Tensor:
         """Attention output (rows x tokens x heads x dim) of query, key and value (rows x heads x tokens x dim)."""
 
+    def rotates(self, hidden: Tensor) -> bool:
+        """Whether `attend_rotating` is the way for what is projected from `hidden` (rows x tokens x hidden)."""
+
+    def attend_rotating(self, projected: Tensor, rotary: Rotary, heads: Heads, layer: int) -> Tensor:
+        """Attention output ((rows * tokens) x (queries * dim)), where queries and keys are yet to be rotated.
+
+        Args:
+            projected: queries, keys and values side by side: (rows * tokens) x ((queries + 2 keys) * dim).
+            rotary: cosines and sines of the positions, (rows * tokens) x dim.
+            layer: its place among the base's attention layers, from 0.
+        """
+
 
 class Packed:
     """Sequences end to end in one row.
@@ -84,9 +98,9 @@ class Packed:
             self._keep(kind, key, value)
         by_products = kind.softcap is None and self._is_by_products(query)
         if by_products and fused_attention.takes(query, query.shape[1] * query.shape[3]):
-            q, k, v = (tensor[0].transpose(0, 1).flatten(1) for tensor in (query, key, value))
-            heads = fused_attention.Heads(query.shape[3], kind.scale, kind.window)
-            return fused_attention.attend(q, k, v, self._alike(), heads).view(1, -1, *query.shape[1::2])
+            projected = torch.cat([tensor[0].transpose(0, 1).flatten(1) for tensor in (query, key, value)], dim=1)
+            heads = Heads(query.shape[1], key.shape[1], query.shape[3], kind.scale, kind.window)
+            return fused_attention.attend(projected, self._alike(), heads).view(1, -1, *query.shape[1::2])
         groups = query.shape[1] // key.shape[1]
         if groups > 1:
             key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
@@ -102,20 +116,14 @@ class Packed:
         return _padded(query, key, value, self._whole, kind)
 
     def rotates(self, hidden: Tensor) -> bool:
-        """Whether `attend_rotating` is the way for what is projected from `hidden` (rows x tokens x hidden)."""
-        return self._keep is None and self._is_by_products(hidden) and fused_attention.takes(hidden, hidden.shape[-1])
+        return self._is_by_products(hidden) and fused_attention.takes(hidden, hidden.shape[-1])
 
-    def attend_rotating(
-        self, query: Tensor, key: Tensor, value: Tensor, rotary: tuple[Tensor, Tensor], dim: int, kind: Kind
-    ) -> Tensor:
-        """Attention output (1 x tokens x (heads * dim)) of projections as they are, before positions are rotated.
-
-        Args:
-            rotary: cosines and sines (1 x tokens x dim) of the positions.
-        """
-        turns = rotary[0][0].contiguous(), rotary[1][0].contiguous()
-        heads = fused_attention.Heads(dim, kind.scale, kind.window)
-        return fused_attention.attend(query[0], key[0], value[0], self._alike(), heads, turns).unsqueeze(0)
+    def attend_rotating(self, projected: Tensor, rotary: Rotary, heads: Heads, layer: int) -> Tensor:
+        if self._keep is not None:
+            keys = fused_attention.rotated_keys(projected, heads, rotary)
+            values = projected[:, -heads.keys * heads.dim :].unflatten(1, (heads.keys, heads.dim)).transpose(0, 1)
+            self._keep(Kind(layer, heads.scale, heads.window, None), keys.unsqueeze(0), values.unsqueeze(0))
+        return fused_attention.attend(projected, self._alike(), heads, rotary)
 
     def _is_by_products(self, some: Tensor) -> bool:
         return some.device.type == "cpu" and max(self.lengths) <= LONGEST_BY_PRODUCTS
@@ -140,7 +148,7 @@ def laid_out(layout: Layout) -> Iterator[None]:
 def rotate_within(model: nn.Module) -> None:
     """Have queries and keys rotated by the attention itself, where it can, in attention layers built as Llama's are.
 
-    transformers rotates them before, in some sixteen operations a layer, forward and backward.
+    transformers rotates them before, in some sixteen operations a layer.
     """
     for module in model.modules():
         if type(module) is LlamaAttention:
@@ -149,16 +157,20 @@ def rotate_within(model: nn.Module) -> None:
 
 def _rotating(module: LlamaAttention) -> Callable[..., tuple[Tensor, Tensor | None]]:
     plain = module.forward
+    project = side_by_side([module.q_proj, module.k_proj, module.v_proj])
+    queries, keys = (layer.out_features // module.head_dim for layer in (module.q_proj, module.k_proj))
+    heads = Heads(queries, keys, module.head_dim, module.scaling, None)
 
     def forward(
         hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor], **named: Any
     ) -> tuple[Tensor, Tensor | None]:
-        layout = getattr(_current, "layout", None)
-        if isinstance(layout, Packed) and layout.rotates(hidden_states):
-            q, k, v = (project(hidden_states) for project in (module.q_proj, module.k_proj, module.v_proj))
-            kind = Kind(module.layer_idx, module.scaling, None, None)
-            return module.o_proj(layout.attend_rotating(q, k, v, position_embeddings, module.head_dim, kind)), None
-        return plain(hidden_states=hidden_states, position_embeddings=position_embeddings, **named)
+        layout: Layout | None = getattr(_current, "layout", None)
+        if layout is None or not layout.rotates(hidden_states):
+            return plain(hidden_states=hidden_states, position_embeddings=position_embeddings, **named)
+        projected = project(hidden_states).flatten(0, 1)
+        cos, sin = (angles.flatten(0, 1) for angles in position_embeddings)
+        out = layout.attend_rotating(projected, (cos, sin), heads, module.layer_idx)
+        return module.o_proj(out.view(*hidden_states.shape[:2], -1)), None
 
     return forward
 

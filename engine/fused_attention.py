@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -17,7 +18,8 @@ import torch
 from torch import Tensor
 
 from engine.compiled import ANY_ORDER, VIEWS, array, conversions, exponential, worth_compiling
-from engine.sequences import Group
+from engine.rotary import rotation
+from engine.sequences import Group, groups_of
 
 Rotary = tuple[Tensor, Tensor]
 """Cosines and sines of each token's position (tokens x dim), as transformers makes them."""
@@ -28,111 +30,130 @@ class Heads:
     """What one layer's attention is.
 
     Args:
+        queries, keys: heads of each; as many values as keys.
         dim: numbers of a head.
         scale: factor of the scores before the softmax.
         window: how many tokens back a token looks, its own included; None for all.
     """
 
+    queries: int
+    keys: int
     dim: int
     scale: float
     window: int | None
 
 
-def takes(query: Tensor, width: int) -> bool:
-    """Whether kernels are for such queries, of a model so wide. Not for answering, which alone is in inference mode:
-    there nothing may wait for a compiler."""
-    return (
-        query.device.type == "cpu"
-        and query.dtype in VIEWS
-        and not torch.is_inference_mode_enabled()
-        and worth_compiling(width)
-    )
+def takes(hidden: Tensor, width: int) -> bool:
+    """Whether kernels are for what is computed from `hidden`, of a model so wide."""
+    return hidden.device.type == "cpu" and hidden.dtype in VIEWS and worth_compiling(width)
 
 
-def attend(
-    query: Tensor, key: Tensor, value: Tensor, groups: Sequence[Group], heads: Heads, rotary: Rotary | None = None
-) -> Tensor:
+def attend(projected: Tensor, groups: Sequence[Group], heads: Heads, rotary: Rotary | None = None) -> Tensor:
     """softmax(Q K' scale) V of each sequence, each token looking at itself and back; softmax in float32.
 
     Args:
-        query, key, value: tokens x (heads * dim), of keys and values perhaps fewer heads.
+        projected: queries, keys and values side by side: tokens x ((queries + 2 keys) * dim).
         groups: all the sequences, in groups.
         rotary: what queries and keys are rotated by; None where they have been.
 
     Returns:
-        Tokens x (heads * dim).
+        Tokens x (queries * dim).
     """
-    out: Tensor = _Attention.apply(query, key, value, groups, heads, rotary)  # type: ignore[no-untyped-call]  # torch's
+    out: Tensor = _Attention.apply(projected, groups, heads, rotary)  # type: ignore[no-untyped-call]  # torch's own
     return out
+
+
+def rotated_keys(projected: Tensor, heads: Heads, rotary: Rotary) -> Tensor:
+    """The keys of what `attend` is given, rotated: heads x tokens x dim."""
+    every = torch.arange(len(projected))
+    return _taken(projected.contiguous(), heads, _Part.KEYS, every, rotary, heads.keys)
+
+
+def compile_now(dtype: torch.dtype) -> None:
+    """Compile what answering needs for this precision, so that no answer waits for it."""
+    if dtype in VIEWS:
+        turns = torch.zeros(1, 2, dtype=dtype), torch.zeros(1, 2, dtype=dtype)
+        with torch.inference_mode():
+            attend(
+                torch.zeros(1, 6, dtype=dtype), groups_of([1], torch.device("cpu")), Heads(1, 1, 2, 1.0, None), turns
+            )
+
+
+class _Part(IntEnum):
+    QUERIES, KEYS, VALUES = range(3)
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        groups: Sequence[Group],
-        heads: Heads,
-        rotary: Rotary | None,
-    ) -> Tensor:
-        query, key, value = query.contiguous(), key.contiguous(), value.contiguous()
-        count = query.shape[1] // heads.dim
-        out, kept = torch.empty_like(query), []
+    def forward(ctx: Any, projected: Tensor, groups: Sequence[Group], heads: Heads, rotary: Rotary | None) -> Tensor:
+        projected = projected.contiguous()
+        out, kept = projected.new_empty(len(projected), heads.queries * heads.dim), []
         for group in groups:
             q, k, v = (
-                _taken(packed, group.gather, group, count, heads.dim, turns)
-                for packed, turns in ((query, rotary), (key, rotary), (value, None))
+                _taken(projected, heads, part, group.gather, rotary, heads.queries).view(-1, group.width, heads.dim)
+                for part in _Part
             )
             weights = torch.bmm(q, k.transpose(1, 2))
-            _compiled(query.dtype).softmax(array(weights), np.float32(heads.scale), heads.window or group.width)
-            _put(torch.bmm(weights, v), group, count, out, None)
+            _compiled(out.dtype).softmax(array(weights), np.float32(heads.scale), heads.window or group.width)
+            _put(torch.bmm(weights, v), out, 0, group, heads.queries, None)
             kept += [q, k, v, weights]
         ctx.save_for_backward(*kept, *(rotary or ()))
-        ctx.groups, ctx.heads, ctx.count, ctx.widths = groups, heads, count, (query.shape, key.shape, value.shape)
+        ctx.groups, ctx.heads, ctx.width = groups, heads, projected.shape[1]
         return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        groups, heads, count = ctx.groups, ctx.heads, ctx.count
+        groups, heads = ctx.groups, ctx.heads
         kept, turns = ctx.saved_tensors[: 4 * len(groups)], ctx.saved_tensors[4 * len(groups) :]
         rotary = (turns[0], turns[1]) if turns else None
         gradient = gradients[0].contiguous()
-        d_query, d_key, d_value = (gradient.new_empty(shape) for shape in ctx.widths)
+        d_projected = gradient.new_empty(len(gradient), ctx.width)
         for i, group in enumerate(groups):
             q, k, v, weights = kept[4 * i : 4 * i + 4]
             # What stands in a place of padding is some token's: its gradient must not count twice.
-            out = _taken(gradient, group.known, group, count, heads.dim, None)
-            _put(torch.bmm(weights.transpose(1, 2), out), group, count, d_value, None)
+            out = _taken(gradient, heads, _Part.QUERIES, group.known, None, heads.queries).view_as(q)
             d_scores = torch.bmm(out, v.transpose(1, 2))
-            _compiled(gradient.dtype).softmax_back(
+            _compiled(out.dtype).softmax_back(
                 array(weights), array(d_scores), np.float32(heads.scale), heads.window or group.width
             )
-            _put(torch.bmm(d_scores, k), group, count, d_query, rotary)
-            _put(torch.bmm(d_scores.transpose(1, 2), q), group, count, d_key, rotary)
-        return d_query, d_key, d_value, None, None, None
+            of_parts = (
+                (torch.bmm(d_scores, k), heads.queries, rotary),
+                (torch.bmm(d_scores.transpose(1, 2), q), heads.keys, rotary),
+                (torch.bmm(weights.transpose(1, 2), out), heads.keys, None),
+            )
+            column = 0
+            for d_part, count, own_rotary in of_parts:
+                _put(d_part, d_projected, column, group, count, own_rotary)
+                column += count * heads.dim
+        return d_projected, None, None, None
 
 
-def _taken(packed: Tensor, places: Tensor, group: Group, count: int, dim: int, rotary: Rotary | None) -> Tensor:
-    """Tokens x (heads * dim) -> (`count` heads * sequences) x width x dim: shared heads repeated, rotated."""
-    out = packed.new_empty(count * group.count, group.width, dim)
-    work, arrays = _compiled(packed.dtype), (array(packed), places.numpy(), array(out.view(count, -1, dim)))
-    if rotary is None:
-        work.take(*arrays)
+def _taken(packed: Tensor, heads: Heads, part: _Part, places: Tensor, rotary: Rotary | None, count: int) -> Tensor:
+    """Of tokens x columns the heads of a part at some places: `count` x places x dim, shared heads repeated.
+
+    Queries and keys are rotated by `rotary`.
+    """
+    own = heads.queries if part is _Part.QUERIES else heads.keys
+    column = (0, heads.queries, heads.queries + heads.keys)[part] * heads.dim
+    out = packed.new_empty(count, len(places), heads.dim)
+    work, arguments = _compiled(packed.dtype), (array(packed), column, count // own, places.numpy(), array(out))
+    if rotary is None or part is _Part.VALUES:
+        work.take(*arguments)
     else:
-        work.take_rotated(*arrays, *map(array, rotary))
+        work.take_rotated(*arguments, *map(array, rotary))
     return out
 
 
-def _put(grouped: Tensor, group: Group, count: int, packed: Tensor, rotary: Rotary | None) -> None:
-    """The inverse, into `packed`: padding is dropped, heads that share one are added up, rotated back."""
+def _put(grouped: Tensor, packed: Tensor, column: int, group: Group, count: int, rotary: Rotary | None) -> None:
+    """The inverse, into `count` heads of `packed` from a column on: padding is dropped, heads that share one are added
+    up, rotated back."""
+    heads = grouped.view(-1, group.count * group.width, grouped.shape[-1])
     work = _compiled(packed.dtype)
-    arrays = array(grouped.view(count, -1, grouped.shape[-1])), group.known.numpy(), array(packed)
+    arguments = array(heads), group.known.numpy(), len(heads) // count, array(packed), column
     if rotary is None:
-        work.put(*arrays)
+        work.put(*arguments)
     else:
-        work.put_rotated_back(*arrays, *map(array, rotary))
+        work.put_rotated_back(*arguments, *map(array, rotary))
 
 
 class _Kernels(NamedTuple):
@@ -149,8 +170,8 @@ def _compiled(dtype: torch.dtype) -> _Kernels:
     """The kernels for this precision. Loaded here: Numba brings LLVM."""
     import numba
 
-    (wide, narrow, _), exp, zero = conversions(dtype), exponential(), np.float32(0)
-    one = np.float32(1)
+    (wide, narrow, _), exp, (turn, turn_back) = conversions(dtype), exponential(), rotation(dtype)
+    zero, one = np.float32(0), np.float32(1)
     fast = numba.njit(nogil=True, fastmath=ANY_ORDER, error_model="numpy")
 
     @fast  # type: ignore[untyped-decorator]  # Numba's
@@ -167,9 +188,8 @@ def _compiled(dtype: torch.dtype) -> _Kernels:
     # Loops count from 0 over slices: of other indices Numba asks whether they are negative, and makes no vectors.
 
     @fast  # type: ignore[untyped-decorator]  # Numba's
-    def take(packed: Any, places: Any, out: Any) -> None:
+    def take(packed: Any, column: Any, shared: Any, places: Any, out: Any) -> None:
         heads, slots, dim = out.shape
-        shared = heads * dim // packed.shape[1]
         for slot in range(slots):
             place = places[slot]
             for head in range(heads):
@@ -177,55 +197,43 @@ def _compiled(dtype: torch.dtype) -> _Kernels:
                 if place < 0:
                     into[:] = narrow(zero)
                     continue
-                own = packed[place, head // shared * dim :]
+                own = packed[place, column + head // shared * dim :]
                 for i in range(dim):
                     into[i] = own[i]
 
     @fast  # type: ignore[untyped-decorator]  # Numba's
-    def take_rotated(packed: Any, places: Any, out: Any, cos: Any, sin: Any) -> None:
+    def take_rotated(packed: Any, column: Any, shared: Any, places: Any, out: Any, cos: Any, sin: Any) -> None:
         heads, slots, dim = out.shape
-        shared, half = heads * dim // packed.shape[1], dim // 2
         for slot in range(slots):
             place = places[slot]
-            cos_low, cos_high, sin_low, sin_high = cos[place], cos[place, half:], sin[place], sin[place, half:]
             for head in range(heads):
-                low = packed[place, head // shared * dim :]
-                high, into_low, into_high = low[half:], out[head, slot], out[head, slot, half:]
-                for i in range(half):
-                    a, b = wide(low[i]), wide(high[i])
-                    into_low[i] = narrow(a * wide(cos_low[i]) - b * wide(sin_low[i]))
-                    into_high[i] = narrow(b * wide(cos_high[i]) + a * wide(sin_high[i]))
+                turn(packed[place, column + head // shared * dim :], cos[place], sin[place], out[head, slot])
 
     @fast  # type: ignore[untyped-decorator]  # Numba's
-    def put(grouped: Any, places: Any, packed: Any) -> None:
+    def put(grouped: Any, places: Any, shared: Any, packed: Any, column: Any) -> None:
         heads, slots, dim = grouped.shape
-        shared, sums = heads * dim // packed.shape[1], np.empty(dim, np.float32)
+        sums = np.empty(dim, np.float32)
         for slot in range(slots):
             place = places[slot]
             if place < 0:
                 continue
             for first in range(0, heads, shared):
                 added(grouped, first, shared, slot, sums)
-                into = packed[place, first // shared * dim :]
+                into = packed[place, column + first // shared * dim :]
                 for i in range(dim):
                     into[i] = narrow(sums[i])
 
     @fast  # type: ignore[untyped-decorator]  # Numba's
-    def put_rotated_back(grouped: Any, places: Any, packed: Any, cos: Any, sin: Any) -> None:
+    def put_rotated_back(grouped: Any, places: Any, shared: Any, packed: Any, column: Any, cos: Any, sin: Any) -> None:
         heads, slots, dim = grouped.shape
-        shared, half, sums = heads * dim // packed.shape[1], dim // 2, np.empty(dim, np.float32)
+        sums = np.empty(dim, np.float32)
         for slot in range(slots):
             place = places[slot]
             if place < 0:
                 continue
-            cos_low, cos_high, sin_low, sin_high = cos[place], cos[place, half:], sin[place], sin[place, half:]
             for first in range(0, heads, shared):
                 added(grouped, first, shared, slot, sums)
-                low = packed[place, first // shared * dim :]
-                high, upper = low[half:], sums[half:]
-                for i in range(half):
-                    low[i] = narrow(sums[i] * wide(cos_low[i]) + upper[i] * wide(sin_high[i]))
-                    high[i] = narrow(upper[i] * wide(cos_high[i]) - sums[i] * wide(sin_low[i]))
+                turn_back(sums, cos[place], sin[place], packed[place, column + first // shared * dim :])
 
     @fast  # type: ignore[untyped-decorator]  # Numba's
     def softmax(scores: Any, scale: Any, window: Any) -> None:

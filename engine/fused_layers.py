@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from engine.compiled import (
     ANY_ORDER,
+    VIEWS,
     array,
     conversions,
     exponential,
@@ -46,6 +47,15 @@ def gated(gate: Tensor, up: Tensor) -> Tensor:
     return out
 
 
+def compile_now(dtype: torch.dtype) -> None:
+    """Compile what answering needs for this precision, so that no answer waits for it."""
+    if dtype in VIEWS:
+        x = torch.zeros(1, 4, dtype=dtype)
+        with torch.inference_mode():
+            _Norm.apply(x, x[0], 1e-5)  # type: ignore[no-untyped-call]  # torch's own
+            gated(x, x)
+
+
 def _norm(module: nn.Module) -> Forward | None:
     """A forward for an RMSNorm as Llama has it; None for any other module."""
     weight, epsilon = getattr(module, "weight", None), getattr(module, "variance_epsilon", None)
@@ -54,7 +64,7 @@ def _norm(module: nn.Module) -> Forward | None:
     plain: Forward = module.forward
 
     def forward(hidden_states: Tensor) -> Tensor:
-        if not _worth_it(weight.numel()) or hidden_states.dtype != weight.dtype:
+        if not worth_compiling(weight.numel()) or hidden_states.dtype != weight.dtype:
             return plain(hidden_states)
         normed: Tensor = _Norm.apply(hidden_states, weight, epsilon)  # type: ignore[no-untyped-call]  # torch's own
         return normed
@@ -73,7 +83,7 @@ def _gated(module: nn.Module) -> Forward | None:
     plain: Forward = module.forward
 
     def forward(x: Tensor) -> Tensor:
-        if not _worth_it(gate.in_features) or x.dtype != gate.weight.dtype:
+        if not worth_compiling(gate.in_features) or x.dtype != gate.weight.dtype:
             return plain(x)
         out: Tensor = down(gated(gate(x), up(x)))
         return out
@@ -81,11 +91,6 @@ def _gated(module: nn.Module) -> Forward | None:
     probe = _probe(gate.in_features, gate.weight.dtype)
     expected: Tensor = down(nn.functional.silu(gate(probe)) * up(probe))
     return forward if _alike(plain(probe), expected) else None
-
-
-def _worth_it(width: int) -> bool:
-    """Not for answering, which alone is in inference mode: there nothing may wait for a compiler."""
-    return not torch.is_inference_mode_enabled() and worth_compiling(width)
 
 
 def _probe(width: int, dtype: torch.dtype) -> Tensor:

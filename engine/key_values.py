@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from engine import row_attention
+from engine import fused_attention, row_attention
 from engine.attention import Kind, Packed, looking_back, visible
+from engine.fused_attention import Heads, Rotary
 from engine.prefixes import Layers, Past
 
 PLACES = 64
@@ -175,6 +176,12 @@ class Continued:
             start += length
         return torch.cat(parts).unsqueeze(0)
 
+    def rotates(self, hidden: Tensor) -> bool:  # noqa: ARG002 - of no prompt that began before
+        return False
+
+    def attend_rotating(self, projected: Tensor, rotary: Rotary, heads: Heads, layer: int) -> Tensor:
+        raise NotImplementedError
+
 
 class Decoding:
     """One new token for every row, looking at the row's own past.
@@ -218,6 +225,15 @@ class Decoding:
             weights = torch.softmax(scores.masked_fill(~mask, float("-inf")), dim=-1).to(values.dtype)
             out = torch.matmul(weights, values)
         return out.reshape(rows, 1, heads, values.shape[3])
+
+    def rotates(self, hidden: Tensor) -> bool:
+        return self._places is not None and fused_attention.takes(hidden, hidden.shape[-1])
+
+    def attend_rotating(self, projected: Tensor, rotary: Rotary, heads: Heads, layer: int) -> Tensor:
+        assert self._places is not None  # noqa: S101 - see `rotates`
+        like = projected.view(len(projected), -1, 1, heads.dim)[:, : heads.keys]
+        keys, values = self._kept.of(layer, like, like)
+        return row_attention.attend_rotating_rows(projected.contiguous(), rotary, heads, keys, values, self._places)
 
     def _mask(self, window: int | None) -> Tensor:
         """Rows x 1 x 1 x width: where a row may look. The same for all alike layers."""

@@ -7,6 +7,7 @@ missing or answer otherwise than the plain ones, everything stays as it is. Must
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -27,8 +28,19 @@ def pack(model: nn.Module) -> bool:
     if not layers or layers[0].weight.device.type != "cpu" or size > MOST_BYTES or not _works(layers[0]):
         return False
     for layer in layers:
-        layer.forward = PackedProduct(layer)  # type: ignore[method-assign, assignment]  # this layer's alone
+        layer.forward = PackedProduct([layer])  # type: ignore[method-assign, assignment]  # this layer's alone
     return True
+
+
+def side_by_side(layers: Sequence[nn.Linear]) -> Callable[[Tensor], Tensor]:
+    """What these layers give for the same input, side by side: in one product, where all of them are packed.
+
+    One token's three products take twice as long as one of three times the width.
+    """
+    packed = all(isinstance(layer.forward, PackedProduct) for layer in layers)
+    if packed and len({layer.bias is None for layer in layers}) == 1:
+        return PackedProduct(layers)
+    return lambda x: torch.cat([layer(x) for layer in layers], dim=-1)
 
 
 def back(layer: nn.Linear, gradient: Tensor) -> Tensor:
@@ -38,11 +50,12 @@ def back(layer: nn.Linear, gradient: Tensor) -> Tensor:
 
 
 class PackedProduct:
-    """A frozen linear layer's forward, and its way back. Threads may share it."""
+    """A frozen linear layer's forward, or that of several side by side, and the way back. Threads may share it."""
 
-    def __init__(self, layer: nn.Linear) -> None:
-        self._layer = layer
-        self._weight = _reordered(layer.weight)
+    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+        self._layers = layers
+        self._weight = _reordered(_joined([layer.weight for layer in layers]))
+        self._bias = None if layers[0].bias is None else _joined([layer.bias for layer in layers])
 
     def __call__(self, x: Tensor) -> Tensor:
         if x.requires_grad and torch.is_grad_enabled():
@@ -51,7 +64,7 @@ class PackedProduct:
         return self.forward(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _multiplied(x, self._weight, self._layer.bias)
+        return _multiplied(x, self._weight, self._bias)
 
     def back(self, gradient: Tensor) -> Tensor:
         return _multiplied(gradient, self._transposed, None)
@@ -59,7 +72,7 @@ class PackedProduct:
     @cached_property
     def _transposed(self) -> Tensor:
         """Made when something is learned: answering never looks at it."""
-        return _reordered(self._layer.weight.t().contiguous())
+        return _reordered(_joined([layer.weight for layer in self._layers]).t().contiguous())
 
 
 class _Product(torch.autograd.Function):
@@ -71,6 +84,10 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         return ctx.product.back(gradients[0].contiguous()), None
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat([tensor.detach() for tensor in tensors])
 
 
 def _reordered(weight: Tensor) -> Tensor:

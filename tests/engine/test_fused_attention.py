@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,12 +12,14 @@ from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 from engine import compiled, fused_attention
 from engine.attention import Kind, Packed
 from engine.base import Base
+from engine.fused_attention import Heads
 from engine.grouped import Route
+from engine.key_values import KeyValues
 from engine.training import Course, train_candidates
 from tests.engine.test_training import CANDIDATE, HISTORY, SETTINGS, assert_same_weights
 
-LENGTHS, DIM = [7, 30, 6, 1], 8
-KIND = Kind(0, 0.3, None, None)
+LENGTHS, DIM, SCALE = [7, 30, 6, 1], 8, 0.3
+OWN = Heads(4, 4, DIM, SCALE, None)
 
 
 @pytest.fixture
@@ -30,61 +32,89 @@ def always(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return used
 
 
-def projected(heads: int, seed: int, dtype: torch.dtype) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(1, sum(LENGTHS), heads * DIM, generator=generator).to(dtype).requires_grad_()
+def projected(keys: int, dtype: torch.dtype) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(sum(LENGTHS), (4 + 2 * keys) * DIM, generator=generator).to(dtype).requires_grad_()
 
 
 def angles(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    positions = Packed(LENGTHS).positions(torch.device("cpu")).float()
-    both = torch.cat([positions[..., None] / 10.0 ** (torch.arange(DIM // 2) / 2)] * 2, dim=-1)
+    positions = Packed(LENGTHS).positions(torch.device("cpu")).float()[0]
+    both = torch.cat([positions[:, None] / 10.0 ** (torch.arange(DIM // 2) / 2)] * 2, dim=-1)
     return both.cos().to(dtype), both.sin().to(dtype)
 
 
-def both_ways(heads: int, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
-    """Output and gradients where positions are rotated within the attention, and before it as transformers does."""
-    query, key, value = projected(4, 1, dtype), projected(heads, 2, dtype), projected(heads, 3, dtype)
-    cos, sin = angles(dtype)
-    within = Packed(LENGTHS).attend_rotating(query, key, value, (cos, sin), DIM, KIND)
-    apart = [flat.unflatten(2, (-1, DIM)).transpose(1, 2) for flat in (query, key, value)]
-    before = Packed(LENGTHS).attend(*apply_rotary_pos_emb(*apart[:2], cos, sin), apart[2], KIND).flatten(2)
-    sent_back = torch.randn(before.shape, generator=torch.Generator().manual_seed(4)).to(dtype)
-    yield within, before
-    inputs = (query, key, value)
-    yield from zip(
-        torch.autograd.grad(within, inputs, sent_back), torch.autograd.grad(before, inputs, sent_back), strict=True
-    )
+def rotated_before(given: Tensor, keys: int, rotary: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values as transformers gives them: 1 x heads x tokens x dim."""
+    query, key, value = given.unflatten(1, (-1, DIM)).transpose(0, 1).unsqueeze(0).split([4, keys, keys], dim=1)
+    return *apply_rotary_pos_emb(query, key, *(a.unsqueeze(0) for a in rotary)), value
+
+
+def near(found: Tensor, expected: Tensor, bound: float) -> bool:
+    found, expected = found.detach().float(), expected.detach().float()
+    return torch.allclose(found, expected, atol=bound * float(expected.abs().max()))
 
 
 @pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)], ids=str)
-@pytest.mark.parametrize("heads", [4, 2], ids=["own keys", "shared keys"])
-def test_positions_rotated_within_are_positions_rotated_before(heads: int, dtype: torch.dtype, bound: float) -> None:
-    for within, before in both_ways(heads, dtype):
-        found, expected = within.detach().float(), before.detach().float()
-        assert torch.allclose(found, expected, atol=bound * float(expected.abs().max()))
+@pytest.mark.parametrize("keys", [4, 2], ids=["own keys", "shared keys"])
+def test_positions_rotated_within_are_positions_rotated_before(keys: int, dtype: torch.dtype, bound: float) -> None:
+    given, rotary, kept = projected(keys, dtype), angles(dtype), []
+    layout = Packed(LENGTHS, lambda kind, key, value: kept.append((kind.layer, key, value)))
+    within = layout.attend_rotating(given, rotary, Heads(4, keys, DIM, SCALE, None), layer=5)
+    before = rotated_before(given, keys, rotary)
+    plain = Packed(LENGTHS).attend(*before, Kind(0, SCALE, None, None)).flatten(0, 1).flatten(1)
+    sent_back = torch.randn(plain.shape, generator=torch.Generator().manual_seed(4)).to(dtype)
+
+    assert near(within, plain, bound)
+    assert near(
+        *(torch.autograd.grad(out, given, sent_back, retain_graph=True)[0] for out in (within, plain)), bound=bound
+    )
+    ((layer, key, value),) = kept
+    assert layer == 5
+    assert near(key, before[1], bound)
+    assert torch.equal(value, before[2])
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)], ids=str)
+@pytest.mark.parametrize("keys", [4, 2], ids=["own keys", "shared keys"])
+def test_a_decoded_row_rotated_within_is_one_rotated_before(keys: int, dtype: torch.dtype, bound: float) -> None:
+    given, rotary = projected(keys, dtype).detach(), angles(dtype)
+    rows, answers, caches = len(given), [], []
+    for rotating in (True, False):
+        kept = KeyValues()
+        prompts = kept.prompts([3] * rows)
+        generator = torch.Generator().manual_seed(7)
+        past = (torch.randn(1, keys, 3 * rows, DIM, generator=generator).to(dtype) for _ in range(2))
+        prompts._keep(Kind(0, SCALE, None, None), *past)  # type: ignore[misc, union-attr]
+        step = kept.step(torch.device("cpu"))
+        if rotating:
+            answers.append(step.attend_rotating(given.clone(), rotary, Heads(4, keys, DIM, SCALE, None), layer=0))
+        else:
+            by_row = (t[0].transpose(0, 1).unsqueeze(2) for t in rotated_before(given, keys, rotary))
+            answers.append(step.attend(*by_row, Kind(0, SCALE, None, None)).flatten(1))
+        caches.append(torch.cat([torch.cat(kept.row(0, row)) for row in range(rows)]))
+
+    assert near(*answers, bound=bound)
+    assert near(*caches, bound=bound)
 
 
 def test_a_sequence_gets_to_the_last_bit_what_it_gets_in_other_company(always: list[int]) -> None:
-    inputs = [projected(4, seed, torch.bfloat16) for seed in (1, 2, 3)]
-    turns = angles(torch.bfloat16)
-    together = Packed(LENGTHS).attend_rotating(*inputs, turns, DIM, KIND)
+    given, rotary = projected(4, torch.bfloat16), angles(torch.bfloat16)
+    together = Packed(LENGTHS).attend_rotating(given, rotary, OWN, 0)
     start = 0
     for length in LENGTHS:
-        own = [tensor[:, start : start + length] for tensor in (*inputs, *turns)]
-        alone = Packed([length]).attend_rotating(*own[:3], (own[3], own[4]), DIM, KIND)
-        assert torch.equal(alone, together[:, start : start + length])
+        own, cos, sin = (tensor[start : start + length] for tensor in (given, *rotary))
+        alone = Packed([length]).attend_rotating(own, (cos, sin), OWN, 0)
+        assert torch.equal(alone, together[start : start + length])
         start += length
     assert len(always) == 1 + len(LENGTHS)
 
 
-def test_what_overflows_stays_seen(always: list[int]) -> None:
-    inputs = [projected(4, seed, torch.float32).detach() for seed in (1, 2, 3)]
-    for tensor in inputs:  # as all of a token's projections are, once its state has overflowed
-        tensor[0, 10] = float("nan")
-    out = Packed(LENGTHS).attend_rotating(*inputs, angles(torch.float32), DIM, KIND)
+def test_what_overflows_stays_seen() -> None:
+    given = projected(4, torch.float32).detach()
+    given[10] = float("nan")  # as all of a token's projections are, once its state has overflowed
+    out = Packed(LENGTHS).attend_rotating(given, angles(torch.float32), OWN, 0)
     seen_by = torch.arange(sum(LENGTHS))
-    assert torch.equal(out[0].isnan().any(dim=1), (seen_by >= 7) & (seen_by < 37))
-    assert always
+    assert torch.equal(out.isnan().any(dim=1), (seen_by >= 7) & (seen_by < 37))
 
 
 @pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "gpt2", "roberta"])
@@ -112,13 +142,8 @@ def test_of_llama_queries_are_not_rotated_by_transformers(
     assert len(always) == base.n_layers
 
 
-def test_answering_and_narrow_models_wait_for_no_compiler(
-    tiny_base: Callable[[str], Base], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_narrow_models_wait_for_no_compiler(tiny_base: Callable[[str], Base], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused_attention, "_compiled", lambda _dtype: pytest.fail("a kernel was wanted"))
     base, ids = tiny_base("llama"), torch.randint(10, 8000, (1, sum(LENGTHS)))
     with torch.no_grad():
-        base.hidden_states(ids, Packed(LENGTHS), route=Route.base())
-    monkeypatch.setattr(compiled, "LEAST_WIDTH", 1)
-    with torch.inference_mode():
         base.hidden_states(ids, Packed(LENGTHS), route=Route.base())

@@ -89,13 +89,11 @@ def test_what_is_learned_itself_is_left_as_it_is() -> None:
     assert fused_layers.fuse(LlamaMLP(LlamaConfig(**SIZES))) == 0
 
 
-def test_answering_and_narrow_models_wait_for_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, wide = frozen(norm()), frozen(LlamaRMSNorm(320))
-    assert (fused_layers.fuse(made), fused_layers.fuse(wide)) == (1, 1)
+def test_narrow_models_wait_for_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = frozen(norm())
+    assert fused_layers.fuse(made) == 1
     monkeypatch.setattr(fused_layers, "_compiled", lambda _dtype: pytest.fail("a kernel was wanted"))
     made(torch.randn(1, 3, WIDTH, requires_grad=True))
-    with torch.inference_mode():
-        wide(torch.randn(1, 3, 320))
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen3"])
