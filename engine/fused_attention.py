@@ -1,4 +1,5 @@
-"""Attention of packed sequences while training on a CPU: all but its matrix products in three passes over memory.
+"""Attention of packed sequences on a CPU, in training and where prompts are read: all but its matrix products in three
+passes over memory.
 
 Between projections and products, heads are taken apart, positions rotated (RoPE, Su and others, 2021), shared keys
 repeated and sequences of like length put together; torch makes some twenty operations of that a layer, and ten more of
