@@ -17,14 +17,14 @@ VIEWS = {torch.bfloat16: torch.uint16, torch.float32: torch.float32}
 """Precisions kernels read, and what NumPy has for each."""
 
 LEAST_WIDTH = 128
-"""Of a model whose training steps are worth the two or three seconds that compiling takes each process. By the model,
-not by what there is to compute: a candidate shall end the same alone and in company."""
+"""Of a model whose steps are worth the two or three seconds that compiling takes each process. By the model, not by
+what there is to compute: a candidate shall end the same alone and in company."""
 ANY_ORDER = {"reassoc", "contract", "arcp", "afn", "nsz"}
 """For `fastmath`: sums may be taken in any order, but what overflows stays infinite or NaN, by which it is noticed."""
 
 
 def worth_compiling(width: int) -> bool:
-    """Whether training steps of a model so wide are worth kernels of their own."""
+    """Whether steps of a model so wide, in training and answering, are worth kernels of their own."""
     return width >= LEAST_WIDTH
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.compiled import ANY_ORDER, VIEWS, array, conversions, exponential, worth_compiling
@@ -137,11 +138,8 @@ def _taken(packed: Tensor, heads: Heads, part: _Part, places: Tensor, rotary: Ro
     own = heads.queries if part is _Part.QUERIES else heads.keys
     column = (0, heads.queries, heads.queries + heads.keys)[part] * heads.dim
     out = packed.new_empty(count, len(places), heads.dim)
-    work, arguments = _compiled(packed.dtype), (array(packed), column, count // own, places.numpy(), array(out))
-    if rotary is None or part is _Part.VALUES:
-        work.take(*arguments)
-    else:
-        work.take_rotated(*arguments, *map(array, rotary))
+    turns = _turns(packed, None if part is _Part.VALUES else rotary)
+    _compiled(packed.dtype).take(array(packed), column, count // own, places.numpy(), array(out), *turns)
     return out
 
 
@@ -149,19 +147,20 @@ def _put(grouped: Tensor, packed: Tensor, column: int, group: Group, count: int,
     """The inverse, into `count` heads of `packed` from a column on: padding is dropped, heads that share one are added
     up, rotated back."""
     heads = grouped.view(-1, group.count * group.width, grouped.shape[-1])
-    work = _compiled(packed.dtype)
-    arguments = array(heads), group.known.numpy(), len(heads) // count, array(packed), column
-    if rotary is None:
-        work.put(*arguments)
-    else:
-        work.put_rotated_back(*arguments, *map(array, rotary))
+    _compiled(packed.dtype).put(
+        array(heads), group.known.numpy(), len(heads) // count, array(packed), column, *_turns(packed, rotary)
+    )
+
+
+def _turns(like: Tensor, rotary: Rotary | None) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Cosines and sines as kernels read them: without rows where nothing is rotated."""
+    cos, sin = rotary or (like.new_empty(0, 0), like.new_empty(0, 0))
+    return array(cos), array(sin)
 
 
 class _Kernels(NamedTuple):
     take: Any
-    take_rotated: Any
     put: Any
-    put_rotated_back: Any
     softmax: Any
     softmax_back: Any
 
@@ -189,7 +188,7 @@ def _compiled(dtype: torch.dtype) -> _Kernels:
     # Loops count from 0 over slices: of other indices Numba asks whether they are negative, and makes no vectors.
 
     @fast  # type: ignore[untyped-decorator]  # Numba's
-    def take(packed: Any, column: Any, shared: Any, places: Any, out: Any) -> None:
+    def take(packed: Any, column: Any, shared: Any, places: Any, out: Any, cos: Any, sin: Any) -> None:
         heads, slots, dim = out.shape
         for slot in range(slots):
             place = places[slot]
@@ -199,19 +198,14 @@ def _compiled(dtype: torch.dtype) -> _Kernels:
                     into[:] = narrow(zero)
                     continue
                 own = packed[place, column + head // shared * dim :]
-                for i in range(dim):
-                    into[i] = own[i]
+                if len(cos):
+                    turn(own, cos[place], sin[place], into)
+                else:
+                    for i in range(dim):
+                        into[i] = own[i]
 
     @fast  # type: ignore[untyped-decorator]  # Numba's
-    def take_rotated(packed: Any, column: Any, shared: Any, places: Any, out: Any, cos: Any, sin: Any) -> None:
-        heads, slots, dim = out.shape
-        for slot in range(slots):
-            place = places[slot]
-            for head in range(heads):
-                turn(packed[place, column + head // shared * dim :], cos[place], sin[place], out[head, slot])
-
-    @fast  # type: ignore[untyped-decorator]  # Numba's
-    def put(grouped: Any, places: Any, shared: Any, packed: Any, column: Any) -> None:
+    def put(grouped: Any, places: Any, shared: Any, packed: Any, column: Any, cos: Any, sin: Any) -> None:
         heads, slots, dim = grouped.shape
         sums = np.empty(dim, np.float32)
         for slot in range(slots):
@@ -221,20 +215,11 @@ def _compiled(dtype: torch.dtype) -> _Kernels:
             for first in range(0, heads, shared):
                 added(grouped, first, shared, slot, sums)
                 into = packed[place, column + first // shared * dim :]
-                for i in range(dim):
-                    into[i] = narrow(sums[i])
-
-    @fast  # type: ignore[untyped-decorator]  # Numba's
-    def put_rotated_back(grouped: Any, places: Any, shared: Any, packed: Any, column: Any, cos: Any, sin: Any) -> None:
-        heads, slots, dim = grouped.shape
-        sums = np.empty(dim, np.float32)
-        for slot in range(slots):
-            place = places[slot]
-            if place < 0:
-                continue
-            for first in range(0, heads, shared):
-                added(grouped, first, shared, slot, sums)
-                turn_back(sums, cos[place], sin[place], packed[place, column + first // shared * dim :])
+                if len(cos):
+                    turn_back(sums, cos[place], sin[place], into)
+                else:
+                    for i in range(dim):
+                        into[i] = narrow(sums[i])
 
     @fast  # type: ignore[untyped-decorator]  # Numba's
     def softmax(scores: Any, scale: Any, window: Any) -> None:
@@ -274,4 +259,4 @@ def _compiled(dtype: torch.dtype) -> _Kernels:
                 gradients[block, row, :start] = narrow(zero)
                 gradients[block, row, row + 1 :] = narrow(zero)
 
-    return _Kernels(take, take_rotated, put, put_rotated_back, softmax, softmax_back)
+    return _Kernels(take, put, softmax, softmax_back)

@@ -180,7 +180,7 @@ class Continued:
         return False
 
     def attend_rotating(self, projected: Tensor, rotary: Rotary, heads: Heads, layer: int) -> Tensor:
-        raise NotImplementedError
+        raise NotImplementedError("see `rotates`")
 
 
 class Decoding:

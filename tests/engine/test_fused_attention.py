@@ -9,13 +9,17 @@ import torch
 from torch import Tensor
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from engine import compiled, fused_attention
+from engine import compiled, fused_attention, fused_layers, row_attention, row_kernel
+from engine.answering import AnsweringEngine
 from engine.attention import Kind, Packed
 from engine.base import Base
+from engine.configuration import Configuration
 from engine.fused_attention import Heads
 from engine.grouped import Route
 from engine.key_values import KeyValues
+from engine.prompts import messages_for
 from engine.training import Course, train_candidates
+from tests.engine.conftest import random_stack
 from tests.engine.test_training import CANDIDATE, HISTORY, SETTINGS, assert_same_weights
 
 LENGTHS, DIM, SCALE = [7, 30, 6, 1], 8, 0.3
@@ -147,3 +151,25 @@ def test_narrow_models_wait_for_no_compiler(tiny_base: Callable[[str], Base], mo
     base, ids = tiny_base("llama"), torch.randint(10, 8000, (1, sum(LENGTHS)))
     with torch.no_grad():
         base.hidden_states(ids, Packed(LENGTHS), route=Route.base())
+
+
+def test_no_answer_waits_for_a_compiler(tiny_base: Callable[[str], Base], always: list[int]) -> None:
+    modules = (fused_attention, fused_layers, row_attention, row_kernel)
+    for module in modules:
+        module._compiled.cache_clear()
+    base = tiny_base("llama")
+    engine = AnsweringEngine(base, max_batch_rows=2, max_queue=4, bank_stacks=2)
+    engine.start()
+    kernels = [module._compiled(base.dtype) for module in modules]
+    flat = [kernel for some in kernels for kernel in (some if isinstance(some, tuple) else (some,))]
+    compiled_at_start = [len(kernel.signatures) for kernel in flat]
+    stack = random_stack(base, Configuration((True, False, True), 1, 8), seed=1)
+    answers = [
+        engine.submit(messages_for(query), stack_key=query, load_stack=lambda: stack, max_new_tokens=4)
+        for query in ("hello", "a longer query of several words, so that two lengths are read")
+    ]
+    for answer in answers:
+        answer.text()
+    engine.close()
+    assert always
+    assert [len(kernel.signatures) for kernel in flat] == compiled_at_start
