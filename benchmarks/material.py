@@ -9,7 +9,7 @@ import json
 import os
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -56,6 +56,13 @@ def history(path: Path | None = None, user: str | None = None) -> History:
         raise ValueError(f"{path} holds no user {user!r}: set USER= to one of {[p['user_id'] for p in people][:10]}")
     samples = [Sample(s["query"], s["response"]) for s in chosen[0]["samples"]]
     return History(chosen[0]["user_id"], chosen[0].get("profile", ""), split_in_time(samples))
+
+
+def of_length(person: History, samples: int) -> History:
+    """A history of so many samples: the person's, again and again, numbered, for none is kept twice."""
+    own = [*person.split.train, *person.split.validation, *person.split.test]
+    longer = [replace(own[i % len(own)], query=f"{own[i % len(own)].query} {i // len(own)}") for i in range(samples)]
+    return History(person.user, person.profile, split_in_time(longer))
 
 
 def base_folder() -> str:

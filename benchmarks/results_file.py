@@ -33,7 +33,7 @@ class Row:
         ours, peer: medians over the repeats, in `unit`; no peer where there is nothing to compare with.
         ratio: how many times better ours is: above 1 is better, whatever the unit.
         target: the ratio to reach; None where there is none.
-        spread: least and most of the ratio over the repeats.
+        spread: least and most of the ratio over the repeats; None of what was measured once.
         commit: what was measured; `-dirty` where the working tree was changed.
         command: what measures it again.
     """
@@ -60,7 +60,7 @@ def compared(
 ) -> Row:
     """Ours against a peer's, repeat by repeat: the ratio is of the medians, its spread of the repeats.
 
-    A unit per second is a rate, of which more is better; of anything else less is.
+    A unit per second is a rate, of which more is better; of anything else less is. One repeat has no spread.
 
     Raises:
         ValueError: the two were not measured equally often.
@@ -70,7 +70,7 @@ def compared(
     middle, pairs = (median(ours), median(peer)), list(zip(ours, peer, strict=True))
     spread = sorted(times_better(unit, *pair) for pair in pairs)
     ratio = times_better(unit, *middle)
-    return Row(what, *middle, peer_name, unit, ratio, target, (spread[0], spread[-1]))
+    return Row(what, *middle, peer_name, unit, ratio, target, (spread[0], spread[-1]) if len(pairs) > 1 else None)
 
 
 def limited(what: str, unit: str, ours: Sequence[float], limit: float) -> Row:

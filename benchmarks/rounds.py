@@ -6,10 +6,12 @@ Must not know what is measured.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
+import psutil
 import torch
 
 from benchmarks.results_file import ROOT, Row, write
@@ -43,8 +45,9 @@ def in_turn(
 
 
 def report(benchmark: str, rows: Sequence[Row], **about: Any) -> None:
-    """Print the rows and write them to their file."""
+    """Print the rows and write them to their file, with the minutes since this process began."""
     print_rows([asdict(row) for row in rows])
-    path = write(benchmark, f"python -m benchmarks.{benchmark}", rows, **about)
+    minutes = (time.time() - psutil.Process().create_time()) / 60
+    path = write(benchmark, f"python -m benchmarks.{benchmark}", rows, minutes=minutes, **about)
     if path is not None:
         print(f"written: {path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}")

@@ -27,6 +27,7 @@ class Shape:
         candidates: that train at once.
         target: how many times as fast as PEFT's they shall be.
         step_ms: most a decoding step of 64 rows of 64 users shall take.
+        job_seconds: most a whole standard job of a user with 200 samples shall take.
     """
 
     name: str
@@ -39,12 +40,17 @@ class Shape:
     candidates: int
     target: float
     step_ms: float | None = None
+    job_seconds: float | None = None
 
 
 SHAPES = (
-    Shape("135 M", 576, 30, 9, 3, 1536, 49152, candidates=32, target=25.0, step_ms=2.0),  # SmolLM-135M
+    Shape(
+        "135 M", 576, 30, 9, 3, 1536, 49152, candidates=32, target=25.0, step_ms=2.0, job_seconds=20.0
+    ),  # SmolLM-135M
     Shape("1 B", 2048, 16, 32, 8, 8192, 128256, candidates=16, target=8.0),  # Llama 3.2 1B
-    Shape("7 B", 4096, 32, 32, 32, 11008, 32000, candidates=6, target=3.0, step_ms=6.0),  # Llama 2 7B
+    Shape(
+        "7 B", 4096, 32, 32, 32, 11008, 32000, candidates=6, target=3.0, step_ms=6.0, job_seconds=240.0
+    ),  # Llama 2 7B
 )
 
 

@@ -2,7 +2,8 @@
 
 `python -m benchmarks.store` fills a store with tiny stacks of ten versions a user, all alike but for one number, and at
 each size sets every operation beside the same one on a store that stays almost empty. QUICK=1 stops at 5,000. STORE= is
-where the folder is made. The stacks are tiny, so that what is timed is files and folders, not bytes.
+where the folder is made. The stacks are tiny, so that what is timed is files and folders, not bytes. A database knows
+every version, as the service's does, and is asked what every query asks of it: which version answers for a user.
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ from statistics import median
 from unittest.mock import patch
 
 import torch
+from sqlalchemy import insert
 
 from adapters_store.record import Provenance
 from adapters_store.store import AdapterStore, Published
+from app.database import Database
+from app.repositories.answering import known
+from app.tables import User, Version
 from benchmarks.results_file import Row, compared
 from benchmarks.rounds import quick, report
 from engine.configuration import Configuration
@@ -30,7 +35,7 @@ from engine.stack import Stack
 VERSIONS_A_USER = 10
 SIZES, QUICK_SIZES = (0, 1_000, 10_000, 100_000), (0, 1_000, 5_000)
 TENANT = "bench"
-OPERATIONS = ("publish", "load", "look up (metadata)", "erase a user")
+OPERATIONS = ("publish", "load", "look up (metadata)", "look up (database)", "erase a user")
 EMPTY = "an almost empty store"
 
 
@@ -49,32 +54,65 @@ PROVENANCE = Provenance("bench", TARGET.digest, "llama", fan_in_fan_out=False)
 
 @dataclass
 class Filled:
-    """A store, and the versions in it, in the order of their users."""
+    """A store and a database that knows what is in it, and the versions, in the order of their users."""
 
     store: AdapterStore
+    database: Database
     versions: list[Published] = field(default_factory=list)
 
     def fill(self, count: int) -> None:
         """Publish until there are so many. Nothing is flushed to the disk: this part need not outlast a power cut."""
         with patch("os.fsync", lambda _descriptor: None):
-            for number in range(len(self.versions), count):
-                user = f"user-{number // VERSIONS_A_USER}"
-                self.versions.append(self.store.publish(TENANT, user, stack(number), PROVENANCE))
+            before = len(self.versions)
+            for number in range(before, count):
+                self.versions.append(self.store.publish(TENANT, user_of(number), stack(number), PROVENANCE))
+        self._note(range(before, count))
+
+    def _note(self, numbers: range) -> None:
+        """Rows for these versions and their users, for each of whom the first answers."""
+        users = [
+            User(tenant_id=TENANT, user_id=user_of(n), active_version_id=self.versions[n].id).model_dump()
+            for n in numbers
+            if n % VERSIONS_A_USER == 0
+        ]
+        made = [(user_of(n), self.versions[n]) for n in numbers]
+        versions = [
+            Version(
+                id=v.id, tenant_id=TENANT, user_id=user, path=v.path, layers="1", n=1, r=8, base_digest=TARGET.digest
+            ).model_dump(exclude={"row"})
+            for user, v in made
+        ]
+        with self.database.write() as session:
+            for table, rows in ((User, users), (Version, versions)):
+                if rows:
+                    session.connection().execute(insert(table), rows)
 
     def operations(self, number: int) -> dict[str, float]:
         """Milliseconds of each operation, once. What is published is erased again, with a user of its own."""
-        user, spread = f"new-{number}", self.versions[number * 7919 % len(self.versions)].path
+        user, chosen = f"new-{number}", number * 7919 % len(self.versions)
+        spread = self.versions[chosen].path
         spent: dict[str, float] = {}
         _timed(spent, "publish", lambda: self.store.publish(TENANT, user, stack(-1 - number), PROVENANCE))
         _timed(spent, "load", lambda: self.store.load(spread, TARGET))
         _timed(spent, "look up (metadata)", lambda: self.store.metadata(spread))
+        _timed(spent, "look up (database)", lambda: self._active(user_of(chosen)))
         _timed(spent, "erase a user", lambda: self.store.erase_user(TENANT, user))
         return spent
+
+    def _active(self, user: str) -> None:
+        with self.database.read() as session:
+            if known(session, TENANT, user).active is None:
+                raise ValueError(f"{user} has no version that answers")
+
+
+def user_of(number: int) -> str:
+    """Whose version it is."""
+    return f"user-{number // VERSIONS_A_USER}"
 
 
 def measure(folder: Path, sizes: Sequence[int], *, repeats: int, operations: int) -> list[Row]:
     """Rows of every operation at every size; a repeat is the median of so many operations."""
-    grown, small = (Filled(AdapterStore.open((folder / name).as_uri())) for name in ("grown", "small"))
+    grown, small = (filled(folder / name) for name in ("grown", "small"))
     small.fill(1)
     rows = []
     for size in sizes:
@@ -89,6 +127,14 @@ def measure(folder: Path, sizes: Sequence[int], *, repeats: int, operations: int
         rows += [compared(f"{name}, {size:,} versions", "ms", *found[name], EMPTY) for name in OPERATIONS]
         print(f"measured: {size:,} versions", flush=True)
     return rows
+
+
+def filled(folder: Path) -> Filled:
+    """Nothing yet, in this folder."""
+    folder.mkdir()
+    database = Database(f"sqlite:///{folder}/milp.db")
+    database.upgrade()
+    return Filled(AdapterStore.open((folder / "store").as_uri()), database)
 
 
 def _both(grown: Filled, small: Filled, number: int) -> tuple[dict[str, float], dict[str, float]]:

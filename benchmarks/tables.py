@@ -80,6 +80,8 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 def _heading(report: Mapping[str, Any]) -> str:
     facts = [f"{name} {number}" for name, number in report["versions"].items()]
     facts += [f"{report[name]} {name}" for name in ("threads", "dtype") if name in report]
+    if "minutes" in report:
+        facts.append(f"the whole in {shown(report['minutes'])} minutes")
     measured = {(row["commit"], row["command"]) for row in report["rows"]}
     runs = "; ".join(f"`{command}` at {commit}" for commit, command in sorted(measured))
     return f"### {report['benchmark']}, {report['machine']}\n\n{runs}, {report['measured']}; {', '.join(facts)}."

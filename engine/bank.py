@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import cache
 from threading import Lock
+
+import torch
 
 from engine.base import Base
 from engine.row_kernel import readable
@@ -87,7 +90,26 @@ class StackBank:
 
 def placed(stack: Stack, base: Base) -> Stack:
     """The stack as the base's rows are decoded with it: on its device, in its precision, as the kernels read it."""
-    there = stack.to(device=base.device, dtype=base.dtype)
+    there = _copied(stack, base.device, base.dtype)
     if not has_kernel(base.device):
         return there
     return Stack(there.configuration, there.a, {name: readable(b) for name, b in there.b.items()})
+
+
+def _copied(stack: Stack, device: torch.device, dtype: torch.dtype) -> Stack:
+    """On a GPU by a stream of its own: on decoding's, the copy and the next step would wait for each other."""
+    if device.type != "cuda":
+        return stack.to(device=device, dtype=dtype)
+    decoding, beside = torch.cuda.current_stream(device), _stream(device)
+    with torch.cuda.stream(beside):
+        there = stack.to(device=device, dtype=dtype)
+    beside.synchronize()
+    for tensor in (*there.a.values(), *there.b.values()):
+        # Once it is evicted, no other copy may lie where steps under way still read it.
+        tensor.record_stream(decoding)
+    return there
+
+
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import gc
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
+from statistics import fmean
 from typing import Any
 
 import torch
 
-from benchmarks.material import history, service_base
+from benchmarks.material import History, history, service_base
 from benchmarks.peers import fresh_model
-from benchmarks.results_file import Row, compared
+from benchmarks.results_file import Row, alone, compared
 from benchmarks.rounds import quick, report
 from benchmarks.search import shapes, steps
 from benchmarks.search.job import SURROGATE, JobRun, run_job
@@ -25,7 +27,7 @@ from benchmarks.search.ours import our_batch
 from benchmarks.search.service_job import ServiceJob, service_job
 from benchmarks.search.task import SEED, Task
 from benchmarks.search.theirs import autopeft_batch, peft_batch
-from benchmarks.shapes import SHAPES
+from benchmarks.shapes import SHAPES, Shape
 from benchmarks.synthetic import SyntheticProblem
 from engine.configuration import Configuration
 from engine.learner import Candidate
@@ -40,7 +42,7 @@ SPACE = SearchSpace(6, 32)
 TARGET = 3.0
 """How many times as fast as PEFT's a whole job shall be, on a CPU."""
 STEP_SAMPLES, QUICK_SAMPLES = 48, 32
-"""Train samples of the figures per step: six and four steps a candidate."""
+"""Train samples of the figures per step: twelve and eight steps a candidate."""
 
 
 def job_rows(task: Task, trials: int, threads: int, *, repeats: int, autopeft: bool) -> list[Row]:
@@ -66,7 +68,20 @@ def job_rows(task: Task, trials: int, threads: int, *, repeats: int, autopeft: b
         rows.append(compared(what, "s", ours[:1], [run.seconds for run in fresh], steps.AUTOPEFT))
     taken, whole = zip(*(_optimiser_steps(task, run) for run in mine), strict=True)
     rows.append(compared(f"{what}: optimiser steps, trials stopped early", "steps", taken, whole, "all passes"))
+    rows.append(agreement(what, mine, theirs))
     return rows
+
+
+def agreement(what: str, ours: Sequence[ServiceJob], theirs: Sequence[JobRun]) -> Row:
+    """How far the two sides' losses on validation are apart, at most, of trials that made every pass on both."""
+    pairs = [
+        (own.losses[place], fmean(scored.loss))
+        for own, other in zip(ours, theirs, strict=True)
+        for place, scored in enumerate(other.scored)
+        if place in own.losses and not scored.failed
+    ]
+    told = f"{what}: largest difference from PEFT's validation loss, {len(pairs) // len(ours)} trials with every pass"
+    return alone(f"{told} (its mean: {fmean(b for _, b in pairs):.2f})", "nats", [max(abs(a - b) for a, b in pairs)])
 
 
 def _optimiser_steps(task: Task, run: ServiceJob) -> tuple[float, float]:
@@ -78,11 +93,24 @@ def _optimiser_steps(task: Task, run: ServiceJob) -> tuple[float, float]:
 def _warm(task: Task, model: Any, proposer: Proposer) -> None:
     """What a process pays once, a worker's as well as the peer's, is no part of a job: BoTorch's import, kernels."""
     import_module("workers.search.acquisition")
-    first = proposer.ask(_question([]))
-    proposer.ask(_question([SyntheticProblem(SPACE, 0).observe(point) for point, _ in first.configurations]))
+    _warm_search(proposer)
     one = [Candidate("warm", Configuration.default_lora(task.base.n_layers), seed=0)]
     our_batch(task.shorter(task.settings.batch_size), one)
     peft_batch(task.shorter(task.settings.batch_size), model, one)
+
+
+def _warm_search(proposer: Proposer) -> None:
+    first = proposer.ask(_question([]))
+    proposer.ask(_question([SyntheticProblem(SPACE, 0).observe(point) for point, _ in first.configurations]))
+
+
+def _whole_job(shape: Shape, user: History) -> list[Row]:
+    proposer = Proposer()
+    try:
+        _warm_search(proposer)
+        return shapes.whole_job(shape, user, proposer)
+    finally:
+        proposer.close()
 
 
 def _question(observations: list[Observation]) -> Question:
@@ -101,6 +129,7 @@ def main() -> None:
     if base.device.type == "cuda":
         for shape in SHAPES:
             rows += shapes.measure(shape, user, threads, repeats=2 if is_quick else 3, train_samples=QUICK_SAMPLES)
+            rows += _whole_job(shape, user)
             gc.collect()  # hooks and modules hold each other
             torch.cuda.empty_cache()
             print(f"measured: {shape.name}", flush=True)

@@ -19,7 +19,7 @@ class Round:
         seconds: from the first request to the end of the last answer.
         tokens: generated in all.
         first: seconds to each answer's first token, from its request on.
-        per_token: seconds between two tokens, the mean of each answer.
+        per_token: seconds between two tokens, the mean of each answer (the field's TPOT).
     """
 
     seconds: float

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 from adapters_store.record import Provenance
 from adapters_store.store import AdapterStore, Published
@@ -73,10 +74,9 @@ def stored(base: Base, count: int) -> Iterator[Stored]:
 
 
 def cold_rows(base: Base, queries: Sequence[str], threads: int, *, repeats: int, new_tokens: int = 8) -> list[Row]:
-    """What a first request adds to the time to first token, alone and while others are answered, and to their gaps."""
+    """A first request's time to first token, alone and while others are answered, and what it does to their gaps."""
     users, query = OTHERS + 2 * repeats, queries[0]
-    added: dict[bool, list[float]] = {False: [], True: []}
-    gaps: dict[str, list[float]] = {"cold": [], "warm": []}
+    found: dict[bool, list[_Pair]] = {False: [], True: []}
     with (
         stored(base, users) as there,
         ours.engine(base, rows=OTHERS + 1, bank_stacks=users, queue=users, threads=threads) as running,
@@ -86,54 +86,86 @@ def cold_rows(base: Base, queries: Sequence[str], threads: int, *, repeats: int,
         for user in range(OTHERS, users):
             busy = user % 2 == 1
             there.make_cold(user)
-            first = {}
             # The same request twice: the second finds the stack in the bank, and joins the others just as well.
-            for state in ("cold", "warm"):
-                one, largest = _first_token(running, others if busy else [], there.request(user, query), new_tokens)
-                first[state] = one
-                if busy:
-                    gaps[state].append(1e3 * largest)
-            added[busy].append(1e3 * (first["cold"] - first["warm"]))
+            cold, warm = (
+                _joining(running, others if busy else [], there.request(user, query), new_tokens) for _ in range(2)
+            )
+            found[busy].append((cold, warm))
     return [
-        limited("a cold stack: added time to first token, nobody else asking", "ms", added[False], COLD_LIMIT_MS),
-        limited(f"a cold stack: added time to first token, {OTHERS} others answered", "ms", added[True], COLD_LIMIT_MS),
-        compared(
-            f"largest gap between tokens of {OTHERS} others while a stack is read",
-            "ms",
-            gaps["cold"],
-            gaps["warm"],
-            "the same request, stack loaded",
-        ),
+        *_first_tokens("nobody else asking", found[False]),
+        *_first_tokens(f"{OTHERS} others answered", found[True]),
+        *_gaps(found[True]),
     ]
 
 
-def _first_token(
+@dataclass(frozen=True)
+class _Joined:
+    """A request that came while others were answered: milliseconds.
+
+    Args:
+        first: to its first token.
+        gap: the others' largest between two tokens until it was complete.
+        step: theirs between two tokens before it came, the median.
+    """
+
+    first: float
+    gap: float
+    step: float
+
+
+_Pair = tuple[_Joined, _Joined]
+"""Cold, then warm."""
+
+
+def _first_tokens(when: str, pairs: Sequence[_Pair]) -> list[Row]:
+    cold, warm = ([one[i].first for one in pairs] for i in range(2))
+    added = [before - after for before, after in zip(cold, warm, strict=True)]
+    return [
+        alone(f"a cold stack: time to first token, {when}", "ms", cold),
+        alone(f"the same again, warm: time to first token, {when}", "ms", warm),
+        limited(f"a cold stack: added time to first token, {when}", "ms", added, COLD_LIMIT_MS),
+    ]
+
+
+def _gaps(pairs: Sequence[_Pair]) -> list[Row]:
+    """Whoever joins has a prompt read, so the others wait: what reading a stack adds to that is what counts."""
+    cold, warm = ([one[i].gap for one in pairs] for i in range(2))
+    added = [max(0.0, before - after) for before, after in zip(cold, warm, strict=True)]
+    steps, what = [one.step for one, _ in pairs], f"largest gap between tokens of {OTHERS} others while a stack is read"
+    return [
+        compared(what, "ms", cold, warm, "the same request, stack loaded"),
+        compared(f"{what}: added by reading it", "ms", added, steps, "one decoding step", target=1.0),
+    ]
+
+
+def _joining(
     running: AnsweringEngine, others: Sequence[ours.Request], request: ours.Request, new_tokens: int
-) -> tuple[float, float]:
-    """Seconds to the request's first token, and the others' largest gap between tokens until it was complete."""
+) -> _Joined:
+    """The request, once every one of the others is being answered."""
     with ThreadPoolExecutor(len(others) + 1) as readers:
         answers = [ours.ask(running, other, 20 * new_tokens) for other in others]
-        begun = threading.Event()
+        begun = threading.Semaphore(0)
 
         def follow(answer: Answer) -> list[float]:
             times = []
             for _ in answer:
                 times.append(time.perf_counter())
                 if len(times) == 4:
-                    begun.set()
+                    begun.release()
             return times
 
         read = [readers.submit(follow, answer) for answer in answers]
-        if read:
-            begun.wait(60)
+        for _ in read:
+            begun.acquire(timeout=60)
         began = time.perf_counter()
         times = ours.stamps(ours.ask(running, request, new_tokens))
         for answer in answers:
             answer.cancel()
         seen = [[at for at in one.result() if at <= times[-1]] for one in read]
+    gaps = [(b - a, b) for own in seen for a, b in pairwise(own)]
     # The gap under way when the request came counts as well.
-    inside = [b - a for own in seen for a, b in pairwise(own) if b >= began]
-    return times[0] - began, max(inside, default=0.0)
+    inside, before = [gap for gap, end in gaps if end >= began], [gap for gap, end in gaps if end < began]
+    return _Joined(1e3 * (times[0] - began), 1e3 * max(inside, default=0.0), 1e3 * median(before or [0.0]))
 
 
 def crowd_rows(

@@ -103,7 +103,7 @@ def contenders(
 
 
 def rows(cell: Cell, found: dict[str, list[Round]], targets: Mapping[str, float]) -> list[Row]:
-    """Tokens per second against every peer; times against the base alone and against PEFT's batch."""
+    """Tokens per second and times against every peer."""
     speeds = {name: [one.tokens_per_second for one in rounds] for name, rounds in found.items()}
     best = max((GENERATE, CONTINUOUS), key=lambda name: median(speeds[name]))
     made = []
@@ -114,8 +114,6 @@ def rows(cell: Cell, found: dict[str, list[Round]], targets: Mapping[str, float]
     for what, latency in LATENCIES.items():
         times = {name: [latency(one) for one in rounds] for name, rounds in found.items()}
         made += [
-            compared(f"{cell.name}: {what}", "ms", times[OURS], times[name], name)
-            for name in (BASE_ALONE, PEFT_BATCH)
-            if name in times
+            compared(f"{cell.name}: {what}", "ms", times[OURS], times[name], name) for name in times if name != OURS
         ]
     return made

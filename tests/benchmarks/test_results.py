@@ -40,6 +40,10 @@ def test_a_cost_too_small_to_measure_is_no_division_by_zero() -> None:
     assert compared("t", "ms", [0.0], [1.0], "peer").ratio == 1e6
 
 
+def test_what_was_measured_once_has_no_spread() -> None:
+    assert compared("t", "s", [1.0], [2.0], "peer").spread is None
+
+
 def test_a_slug_is_a_file_name() -> None:
     assert slug("Intel(R) Xeon(R) CPU @ 2.20GHz") == "intel-r-xeon-r-cpu-2-20ghz"
 
@@ -47,7 +51,8 @@ def test_a_slug_is_a_file_name() -> None:
 def test_a_report_is_read_as_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RESULTS", str(tmp_path))
     monkeypatch.delenv("QUICK", raising=False)
-    path = write("some", "python -m benchmarks.some", [compared("t", "s", [1.0], [3.0], "peer")], threads=2)
+    found = [compared("t", "s", [1.0, 1.0], [3.0, 3.0], "peer")]
+    path = write("some", "python -m benchmarks.some", found, threads=2)
     (tmp_path / "other.json").write_text(json.dumps({"rows": []}))
     (report,) = read_all(tmp_path)
     assert path == tmp_path / f"some-{slug(results_file.machine_name())}.json"
@@ -71,7 +76,7 @@ def test_the_documents_tables_are_those_of_the_committed_results() -> None:
 
 
 def test_the_short_table_has_the_targets_only_and_the_full_one_everything() -> None:
-    goal, figure = limited("with a target", "ms", [25.0], 50.0), alone("without", "ms", [0.01234])
+    goal, figure = limited("with a target", "ms", [25.0, 25.0], 50.0), alone("without", "ms", [0.01234])
     rows = [results_file.asdict(row) | {"commit": "abc", "command": "run"} for row in (goal, figure)]
     reports = [{"benchmark": "b", "machine": "m", "measured": "2026-01-01", "versions": {"torch": "2"}, "rows": rows}]
     assert "| with a target | 25 ms | 50 ms, limit | 2 | 2 .. 2 | 1 |" in tables.short(reports)

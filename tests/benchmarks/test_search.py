@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,19 +13,21 @@ import torch
 
 from app.job_states import TrialOrigin
 from app.tables import Trial
-from benchmarks.material import EXAMPLE, history
+from benchmarks.material import EXAMPLE, history, of_length
 from benchmarks.peers import fresh_model
+from benchmarks.results_file import LIMIT
 from benchmarks.search import shapes, steps
-from benchmarks.search.__main__ import _optimiser_steps
-from benchmarks.search.job import run_job
+from benchmarks.search.__main__ import _optimiser_steps, agreement
+from benchmarks.search.job import JobRun, run_job
 from benchmarks.search.ours import our_batch
-from benchmarks.search.service_job import ServiceJob, passes_made
+from benchmarks.search.service_job import ServiceJob, passes_made, service_job
 from benchmarks.search.task import SEED, Scored, Task
 from benchmarks.search.theirs import autopeft_batch, peft_batch
 from benchmarks.shapes import Shape
 from engine.base import Base
 from engine.configuration import Configuration
 from engine.learner import Candidate
+from workers.proposer import Proposer
 from workers.search.presets import Preset
 from workers.search.stopping import stop_reason
 
@@ -87,8 +90,30 @@ def test_a_job_tries_its_whole_budget_and_another_can_follow_it(task: Task) -> N
     assert stop_reason(observations, preset, 0.0, None) == "All 4 trials of the budget are done."
 
 
+def test_a_whole_job_ends_where_pefts_does(base: Base) -> None:
+    task, proposer = Task.of(base, of_length(history(), 20)), Proposer()
+    try:
+        ours = service_job(task, 4, proposer)
+    finally:
+        proposer.close()
+    preset = Preset("four", trials=4, initial=2, patience=4)
+    theirs = run_job(task, preset, partial(peft_batch, task, fresh_model(task.base)), ours.batches)
+    row = agreement("job", [ours], [theirs])
+
+    assert [len(batch) for batch in ours.batches] == [3, 1]
+    assert row.what.startswith("job: largest difference from PEFT's validation loss, 4 trials with every pass")
+    assert row.ours < 1e-3
+
+
+def test_what_was_stopped_early_is_not_set_beside_a_loss() -> None:
+    ours = ServiceJob(1.0, [[]], passes=[], losses={0: 2.0, 2: 3.5})
+    scored = [Scored(Candidate(str(i), Configuration.base(3), 0), [], [loss], []) for i, loss in enumerate((2, 9, 3))]
+    row = agreement("job", [ours], [JobRun(1.0, 0.0, [[]], scored)])
+    assert (row.what.count("2 trials"), row.ours) == (1, 0.5)
+
+
 def test_a_jobs_optimiser_steps_are_those_of_the_passes_that_its_trials_made(task: Task) -> None:
-    job = ServiceJob(1.0, [[]], passes=[2, 1, 1])
+    job = ServiceJob(1.0, [[]], passes=[2, 1, 1], losses={})
     assert _optimiser_steps(replace(task, settings=replace(task.settings, epochs=4), passes=2), job) == (4 * 3, 3 * 6)
     origins = [TrialOrigin.base, TrialOrigin.initial, TrialOrigin.proposed, TrialOrigin.proposed]
     scores = [{"curve": []}, {"curve": [3.0, 2.0]}, {"curve": [3.0], "forecast": {}}, None]
@@ -104,6 +129,27 @@ def test_a_shape_is_measured_with_random_weights() -> None:
     rows = shapes.measure(tiny, history(), 1, repeats=1, train_samples=8, device="cpu", dtype=torch.float32)
     assert [row.target for row in rows] == [5.0, None, None]
     assert rows[-1].ours < 1e-4
+
+
+def test_a_whole_standard_job_of_a_shape_is_held_against_its_limit() -> None:
+    tiny = Shape("tiny", 32, 2, 4, 2, 48, 8192, candidates=2, target=5.0, job_seconds=1e9)
+    proposer = Proposer()
+    try:
+        (row,) = shapes.whole_job(tiny, history(), proposer, samples=20, trials=3, device="cpu", dtype=torch.float32)
+    finally:
+        proposer.close()
+    assert (row.peer_name, row.peer, row.target) == (LIMIT, 1e9, 1.0)
+    assert row.what == "tiny, random weights: whole standard job of 3 trials, 20 samples"
+    assert shapes.whole_job(replace(tiny, job_seconds=None), history(), proposer) == []
+
+
+def test_a_longer_history_is_the_persons_again_and_again() -> None:
+    person = history()
+    longer = of_length(person, 200).split
+    samples = [*longer.train, *longer.validation, *longer.test]
+    assert len({(sample.query, sample.response) for sample in samples}) == 200
+    assert samples[0].query == f"{person.split.train[0].query} 0"
+    assert samples[0].response == person.split.train[0].response
 
 
 def test_another_history_is_read_where_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adapters_store.store import AdapterStore
 from benchmarks import store
 
 
@@ -15,9 +14,10 @@ def test_every_operation_is_measured_at_every_size(tmp_path: Path) -> None:
 
 
 def test_a_filled_store_holds_ten_versions_of_each_user_and_keeps_them(tmp_path: Path) -> None:
-    filled = store.Filled(AdapterStore.open(tmp_path.as_uri()))
+    filled = store.filled(tmp_path / "some")
     filled.fill(12)
     filled.operations(0)
     assert len({version.id for version in filled.versions}) == 12
     assert [filled.store.load(version.path, store.TARGET).configuration.r for version in filled.versions] == [8] * 12
-    assert [len(list(user.iterdir())) for user in sorted((tmp_path / store.TENANT).iterdir())] in ([10, 2], [2, 10])
+    users = sorted((tmp_path / "some" / "store" / store.TENANT).iterdir())
+    assert [len(list(user.iterdir())) for user in users] in ([10, 2], [2, 10])

@@ -23,6 +23,12 @@ def small_base() -> Base:
 
 
 @pytest.fixture(scope="session")
+def rounded_base() -> Base:
+    """The small base in the precision that it is served in where the hardware multiplies it."""
+    return load_base(str(BASE_MODEL), device="cpu", dtype="bfloat16", threads=1)
+
+
+@pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Base]:
     """Tiny random base of a family, float32, made once."""
     made: dict[str, Base] = {}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Event, Thread, get_ident
 from threading import enumerate as enumerate_threads
+from typing import Any
 
 import pytest
 import torch
 
+from engine import bank
 from engine.answer import Answer
 from engine.answering import AnsweringEngine
 from engine.base import Base
@@ -82,6 +85,54 @@ def test_a_stack_is_loaded_once_and_the_least_recently_used_leaves_the_bank(
     assert loads == ["a", "b", "c", "b"]
     assert engine.loaded_keys() == ["a", "b"]
     assert engine.evictions == 2
+
+
+def test_a_version_that_comes_while_an_answer_is_written_has_no_part_in_it(
+    small_base: Base, start: Callable[..., AnsweringEngine]
+) -> None:
+    engine, query = start(rows=2, stacks=1), "what do you think of the number 7?"
+    old, new = stack_of(small_base, 1), stack_of(small_base, 2)
+    begun = engine.submit(messages_for(query), stack_key="u/v1", load_stack=lambda: old, max_new_tokens=40)
+    first = next(iter(begun))
+    after = engine.submit(messages_for(query), stack_key="u/v2", load_stack=lambda: new, max_new_tokens=40)
+
+    assert after.text() == expected_text(small_base, query, new, 40)
+    assert engine.loaded_keys() == ["u/v2"]
+    assert first + begun.text() == expected_text(small_base, query, old, 40)
+
+
+class OnGpu:
+    """A stack and its tensors as far as a copy to a GPU looks at them, and the streams that it is copied by."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.told: list[str] = []
+        self.a, self.b = {"p": self}, dict[str, OnGpu]()
+        self._current = "decoding's"
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda _device: self._current)
+        monkeypatch.setattr(torch.cuda, "stream", self._within)
+        monkeypatch.setattr(bank, "_stream", lambda _device: self)
+
+    def to(self, **_: object) -> OnGpu:
+        self.told.append(f"copied on {self._current} stream")
+        return self
+
+    def synchronize(self) -> None:
+        self.told.append("waited for")
+
+    def record_stream(self, stream: str) -> None:
+        self.told.append(f"kept for {stream} stream")
+
+    @contextmanager
+    def _within(self, _stream: object) -> Iterator[None]:
+        self._current = "its own"
+        yield
+        self._current = "decoding's"
+
+
+def test_on_a_gpu_a_stack_is_copied_beside_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    stack: Any = OnGpu(monkeypatch)
+    assert bank._copied(stack, torch.device("cuda"), torch.bfloat16) is stack
+    assert stack.told == ["copied on its own stream", "waited for", "kept for decoding's stream"]
 
 
 def test_forgetting_a_prefix_drops_those_stacks_only(small_base: Base, start: Callable[..., AnsweringEngine]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import random
+
+import pytest
 import torch
 
-from engine.sequences import groups_of
+from engine.sequences import MOST_WASTE, groups_of
 
 
 def test_sequences_of_like_length_are_multiplied_together_and_no_group_wastes_much() -> None:
@@ -13,6 +16,17 @@ def test_sequences_of_like_length_are_multiplied_together_and_no_group_wastes_mu
 
     assert [group.count for group in alike] == [4]
     assert sorted(group.count for group in unlike) == [2, 3]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_group_costs_no_more_than_the_bound_says_beyond_what_its_sequences_need(seed: int) -> None:
+    lengths = [random.Random(seed * 100 + i).randint(1, 400) for i in range(24)]
+    groups = groups_of(lengths, torch.device("cpu"))
+
+    assert 1 < len(groups) < len(lengths)
+    for group in groups:
+        own = torch.bincount((group.known >= 0).nonzero()[:, 0] // group.width)
+        assert group.count * group.width**2 <= MOST_WASTE * int((own**2).sum())
 
 
 def test_what_is_taken_apart_into_groups_is_put_back_in_its_place() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from engine import learner, lower_layers
 from engine.base import Base
@@ -14,6 +17,8 @@ from engine.batches import Batch, encode_example, lay_out
 from engine.configuration import Configuration
 from engine.errors import TrainingStoppedError
 from engine.history import Sample
+from engine.losses import encode_samples
+from engine.projections import decoder_layers
 from engine.prompts import messages_for
 from engine.training import (
     Candidate,
@@ -89,6 +94,18 @@ def test_on_the_trained_base_a_candidate_ends_the_same_alone_and_in_company(smal
     among = in_one_batch(small_base, [*company, candidate], HISTORY[:8])[1]
 
     assert_same_weights(alone, among)
+
+
+def test_in_bfloat16_company_changes_no_more_than_rounding_does(small_base: Base, rounded_base: Base) -> None:
+    candidate = Candidate("mine", Configuration((False,) * 6 + (True,) * 6, 2, 8), seed=3)
+    company = [Candidate("other", Configuration((True,) * 12, 1, 16), seed=4)]
+    exact = train_candidates(small_base, [candidate], Course(HISTORY[:8], SETTINGS))[0]
+    alone = train_candidates(rounded_base, [candidate], Course(HISTORY[:8], SETTINGS))[0]
+    among = in_one_batch(rounded_base, [*company, candidate], HISTORY[:8])[1]
+
+    assert len(exact.losses) == 4
+    assert alone.losses == pytest.approx(exact.losses, abs=0.03)
+    assert among.losses == pytest.approx(alone.losses, abs=0.03)
 
 
 def test_user_b_after_user_a_equals_user_b_alone(tiny_base: Callable[[str], Base]) -> None:
@@ -244,6 +261,34 @@ def test_keeping_what_the_lower_layers_gave_changes_nothing(
 
     assert CANDIDATE.configuration.active_layers[0] == 1
     assert_same_weights(kept, anew)
+
+
+def test_layers_below_every_stack_run_once_for_all_passes_and_no_gradient_goes_down_to_them(
+    tiny_base: Callable[[str], Base],
+) -> None:
+    base = tiny_base("llama")
+    tokens, with_gradient = Counter[int](), set[int]()
+
+    def look(index: int) -> Callable[[nn.Module, tuple[torch.Tensor]], None]:
+        def seen(_norm: nn.Module, given: tuple[torch.Tensor]) -> None:
+            tokens[index] += given[0].shape[1]
+            if given[0].requires_grad:
+                with_gradient.add(index)
+
+        return seen
+
+    layers: list[Any] = list(decoder_layers(base.model, base.projections))
+    hooks = [layer.input_layernorm.register_forward_pre_hook(look(i)) for i, layer in enumerate(layers)]
+    try:
+        in_one_batch(base, [CANDIDATE, COMPANY[2]], HISTORY)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+    once = sum(example.length for example in encode_samples(base, HISTORY, SETTINGS.max_sequence_tokens))
+    # Two candidates, two passes each; the lower of them begins at layer 1.
+    assert tokens == {0: once, 1: 4 * once, 2: 4 * once}
+    assert with_gradient == {2}
 
 
 def test_all_candidates_see_the_same_batches(tiny_base: Callable[[str], Base]) -> None:
