@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ _NOTHING = "Nothing is measured yet: `make bench-serve`, `make bench-search` and
 
 
 def full(reports: Sequence[Mapping[str, Any]]) -> str:
-    """One table for each report, headed by benchmark and machine."""
-    return "\n\n".join(f"{_heading(report)}\n\n{table(report['rows'])}" for report in reports) or _NOTHING
+    """Each report's tables, headed by benchmark and machine."""
+    return "\n\n".join(f"{_heading(report)}\n\n{in_tables(report['rows'])}" for report in reports) or _NOTHING
 
 
 def short(reports: Sequence[Mapping[str, Any]]) -> str:
@@ -28,6 +29,53 @@ def short(reports: Sequence[Mapping[str, Any]]) -> str:
     for report in reports:
         machines.setdefault(report["machine"], []).extend(row for row in report["rows"] if row["target"] is not None)
     return "\n\n".join(f"On {name}:\n\n{table(rows)}" for name, rows in machines.items() if rows) or _NOTHING
+
+
+def in_tables(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Whatever several measures set beside the same peers has a table of its own, a line for each peer; the rest is
+    listed row by row."""
+    tables: list[str] = []
+    for wide, some in groupby(_by_subject(rows), key=_is_wide):
+        groups = list(some)
+        tables += map(wide_table, groups) if wide else [table([row for group in groups for row in group])]
+    return "\n\n".join(tables)
+
+
+def wide_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One subject: a column for each measure, a line for ours and for each peer with how many times as good ours is."""
+    measures = list(dict.fromkeys(map(_measure, rows)))
+    peers = list(dict.fromkeys(row["peer_name"] for row in rows))
+    cell = {(row["peer_name"], _measure(row)): row for row in rows}
+    lines = [["ours", *(shown(cell[peers[0], measure]["ours"]) for measure in measures)]]
+    lines += [[peer, *(_beside(cell[peer, measure]) for measure in measures)] for peer in peers]
+    head = [[f"**{_subject(rows[0])}**", *measures], ["---"] * (len(measures) + 1)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in head + lines)
+
+
+def _beside(row: Mapping[str, Any]) -> str:
+    spread = "" if row["spread"] is None else f"; {' .. '.join(map(times, row['spread']))}"
+    target = "" if row["target"] is None else f"; target {shown(row['target'])}"
+    return f"{shown(row['peer'])} ({times(row['ratio'])}{spread}{target})"
+
+
+def _by_subject(rows: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:
+    return [list(group) for _, group in groupby(rows, key=_subject)]
+
+
+def _subject(row: Mapping[str, Any]) -> str:
+    """What a row is about; the rest of what it says is the measure."""
+    return str(row["what"]).partition(": ")[0]
+
+
+def _measure(row: Mapping[str, Any]) -> str:
+    measure = str(row["what"]).partition(": ")[2]
+    return f"{measure}, {row['unit']}" if measure else str(row["unit"])
+
+
+def _is_wide(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether every measure has the same peers, and there are several of both."""
+    measures, peers = ({of(row) for row in rows} for of in (_measure, lambda row: row["peer_name"]))
+    return min(len(measures), len(peers)) > 1 and len(rows) == len(measures) * len(peers) and None not in peers
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -17,11 +17,10 @@ METHODS = {
     "random": "Random search",
     "milp": "MiLP",
     "milp_memory": "MiLP + memory prompt",
-    "served": "As served",
     "other_user": "Another user's stack",
     "domain_lora": "One LoRA of all other users",
 }
-"""What a method is called. `served` is what the service would answer: MiLP if the gate let it, else a memory prompt."""
+"""What a method is called."""
 
 BASELINES = ("base", "dictionary_memory", "malp")
 """What MiLP has to beat: whatever needs no training for a user (the paper's baselines that are measured here)."""

@@ -1,4 +1,5 @@
-"""The committed form of what was measured: evaluation/results/<set>.json, one row a line, so that diffs are readable.
+"""The committed form of what was measured: evaluation/results/<set>.json, one row a line, so that diffs are readable;
+beside it what searches tried (searches/) and what a judge said (judged/).
 
 Numbers and names only: no text of the data, no scores of single samples. Must not know what a number means.
 """
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from evaluation.judge.judgements import Judgement, read_judgements
-from evaluation.rows import Row, read
+from evaluation.rows import Row, SearchRecord, read
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "evaluation" / "results"
@@ -36,9 +37,9 @@ _FIRST = (
 )
 """The columns every reader looks for; the other numbers of a row follow in its own order."""
 
-R = TypeVar("R", Row, Judgement)
+R = TypeVar("R", Row, SearchRecord, Judgement)
 
-_JUDGED = "judged"
+_JUDGED, _SEARCHES = "judged", "searches"
 _LEFT_OUT = "per_sample"
 _DIGITS = 6
 """Digits of a number that count; the rest is noise that makes lines long."""
@@ -50,14 +51,14 @@ def latest(rows: Iterable[Row]) -> list[Row]:
 
 
 def merge(folder: Path, results: Path = RESULTS, *, timed: bool = True) -> list[Path]:
-    """Write a run's rows and judgements into the results, where they replace those of the same key.
+    """Write a run's rows, searches and judgements into the results, where they replace those of the same key.
 
     Args:
-        folder: a run's, with its rows.jsonl, and its judgements.jsonl where a judge was asked.
+        folder: a run's, with its rows.jsonl, its searches.jsonl, and its judgements.jsonl where a judge was asked.
         timed: whether the seconds say something: not where the machine had other work, or the run was halted.
 
     Returns:
-        The files written: <set>.json, and judged/<set>.json.
+        The files written: <set>.json, searches/<set>.json and judged/<set>.json.
     """
     written = []
     for name, rows in _by_set(read(folder, Row)).items():
@@ -65,6 +66,11 @@ def merge(folder: Path, results: Path = RESULTS, *, timed: bool = True) -> list[
             rows = [replace(row, seconds=math.nan) for row in rows]
         path = results / f"{file_name(name)}.json"
         write_file(path, [*(read_file(path) if path.exists() else []), *rows])
+        written.append(path)
+    for name, records in _by_set(read(folder, SearchRecord)).items():
+        path = results / _SEARCHES / f"{file_name(name)}.json"
+        searches = {record.key: record for record in [*(_read_searches_file(path) if path.exists() else []), *records]}
+        _write_lines(path, [_rounded(asdict(searches[key])) for key in sorted(searches)])
         written.append(path)
     for name, judgements in _by_set(read_judgements(folder)).items():
         path = results / _JUDGED / f"{file_name(name)}.json"
@@ -83,6 +89,11 @@ def read_all(results: Path = RESULTS) -> list[Row]:
 def read_judged(results: Path = RESULTS) -> list[Judgement]:
     """Every judgement of every file in a folder; none where no judge was asked."""
     return [given for path in sorted((results / _JUDGED).glob("*.json")) for given in _read_judged_file(path)]
+
+
+def read_searches(results: Path = RESULTS) -> list[SearchRecord]:
+    """Every search of every file in a folder; none where nothing was searched."""
+    return [found for path in sorted((results / _SEARCHES).glob("*.json")) for found in _read_searches_file(path)]
 
 
 def write_file(path: Path, rows: Iterable[Row]) -> None:
@@ -119,6 +130,10 @@ def _read_judged_file(path: Path) -> list[Judgement]:
     return [Judgement(**line) for line in json.loads(path.read_text(encoding="utf-8"))]
 
 
+def _read_searches_file(path: Path) -> list[SearchRecord]:
+    return [SearchRecord(**line) for line in json.loads(path.read_text(encoding="utf-8"))]
+
+
 def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     written = ",\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
@@ -136,6 +151,10 @@ def _numbers(row: Row) -> dict[str, Any]:
 
 
 def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_rounded(part) for part in value]
     if not isinstance(value, float):
         return value
     # JSON has no NaN; `null` stands for it and is read as it.

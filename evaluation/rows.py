@@ -94,6 +94,11 @@ class SearchRecord:
 
     FILE: ClassVar[str] = "searches.jsonl"
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        """As `Row.key`."""
+        return self.set, self.base, self.user, self.method, self.variant, str(self.seed)
+
 
 def append(folder: Path, row: Row | SearchRecord) -> None:
     """Write one line into its file of the run's folder."""

@@ -19,6 +19,9 @@ from evaluation.rows import Row
 PERMUTATIONS = 9999
 """Sign flips of a paired permutation test; up to 13 users all there are, so that p is exact."""
 
+GATE_TARGET = 0.8
+"""Of those for whom MiLP is worse on test, the share that the gate shall hold back."""
+
 _SAME = 1e-9
 """Two scores that differ by less are a tie: they went through rounding and averaging."""
 

@@ -1,4 +1,5 @@
-"""`python -m evaluation.stopping FOLDER`: what stopping weak trials early saves and what it loses, on a run's searches.
+"""`python -m evaluation.stopping`: what stopping weak trials early saves and what it loses, on the committed searches;
+with a folder, on a run's.
 
 The initial design's trials make every pass, so what each would have become is known. They are gone through in order as
 a search would: the rule knows the first ones and those it let go on, and says of each next one after each pass whether
@@ -15,6 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from engine.configuration import Configuration
+from evaluation.results_files import read_searches
 from evaluation.rows import SearchRecord, read
 from evaluation.tables.markdown import Table
 from workers.search.early_stopping import FEWEST_COMPLETE, Complete, StoppingRule
@@ -102,11 +104,11 @@ def _observation(trial: Mapping[str, Any]) -> Observation:
 
 
 def main() -> None:
-    """Print the table of a run."""
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="a run's")
-    records = read(parser.parse_args().folder, SearchRecord)
-    print(table(records).markdown())
+    parser.add_argument("folder", type=Path, nargs="?", help="a run's")
+    folder = parser.parse_args().folder
+    print(table(read(folder, SearchRecord) if folder else read_searches()).markdown())
 
 
 if __name__ == "__main__":

@@ -60,8 +60,15 @@ def keep_answers(folder: Path, answers: Answers) -> None:
 
 
 def read_answers(folder: Path) -> list[Answers]:
-    """All kept answers of a run; none where it kept none."""
-    return read_lines(folder / FILE, Answers)
+    """All kept answers of a run; none where it kept none.
+
+    Of a cell that was measured again after an interruption, those that its row is of: the last.
+    """
+    kept = {
+        (found.set, found.base, found.user, found.method, found.variant, found.seed): found
+        for found in read_lines(folder / FILE, Answers)
+    }
+    return list(kept.values())
 
 
 def pairs_of(

@@ -54,6 +54,8 @@ class SetOf(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     paths: list[Path] = Field(min_length=1)
     first: int | None = Field(None, ge=1)
+    exclude: list[str] = []
+    """Users who are left out, such as those that settings were chosen on."""
 
 
 class Sensitivity(BaseModel):

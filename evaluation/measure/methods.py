@@ -111,7 +111,7 @@ class Methods:
         return self._of[cell.method](cell, self.person(cell))
 
     def person(self, cell: Cell) -> Person:
-        """Whose test part is answered, with the train part as the cell's variant has it."""
+        """Whose test part is answered, with as much known of them as the cell's variant says."""
         person = self._people[cell.user]
         name, _, value = cell.variant.partition("=")
         return person.remembering(float(value)) if name == "history" else person
@@ -119,8 +119,7 @@ class Methods:
     def _remembering(self, person: Person, memory: Callable[[Sequence[Sample], str, int], Prompting]) -> Answering:
         began = time.perf_counter()
         prompt = memory(person.known, person.profile, self._searches.settings.memory_pairs)
-        kept = sum(len(text.encode()) for s in person.known for text in (s.query, s.response))
-        return Answering(prompt=prompt, seconds=time.perf_counter() - began, kept=kept)
+        return Answering(prompt=prompt, seconds=time.perf_counter() - began, kept=_remembered(person))
 
     def _default(self, cell: Cell, samples: Sequence[Sample], profile: str, count: int = 1) -> Answering:
         """The default LoRA, trained on these samples as the service would train it without a search."""
@@ -157,10 +156,14 @@ class Methods:
         candidate, passes = self._chosen(cell, person.user)
         memory = MemoryPrompt(person.known, person.profile, self.settings.memory_pairs)
         if candidate is None:
-            return Answering(prompt=memory)
-        # The profile is in the prompt.
-        course = replace(self._course(cell, person.known, ""), passes=passes, prompt=memory)
-        return self._trained(cell, candidate, course, self.settings.averaged)
+            found = Answering(prompt=memory)
+        else:
+            # The profile is in the prompt.
+            course = replace(self._course(cell, person.known, ""), passes=passes, prompt=memory)
+            found = self._trained(cell, candidate, course, self.settings.averaged)
+        # It needs the search that chose, and what is remembered.
+        seconds = found.seconds + self._row_of(cell, person.user).seconds
+        return replace(found, seconds=seconds, kept=found.kept + _remembered(person))
 
     def _of_another(self, cell: Cell, person: Person) -> Answering:
         """The stack that MiLP found for the next user of the set; the last one's next is the first."""
@@ -176,13 +179,17 @@ class Methods:
 
     def _chosen(self, cell: Cell, user: str) -> tuple[Candidate | None, int | None]:
         """What MiLP chose for a user with this seed, to be trained again, and its passes; None: the base won."""
-        row = self._measured((cell.set, cell.base, user, "milp", "", str(cell.seed)))
-        if row is None:
-            raise UnmeasurableError(f"{cell.method} needs the method milp, and {user} has no search of this run")
+        row = self._row_of(cell, user)
         if row.layers is None or row.n is None or row.r is None or row.trial is None:
             return None, None
         configuration = Configuration.from_bits(row.layers, row.n, row.r)
         return Candidate("chosen", configuration, derive_seed(cell.seed, "trial", row.trial)), row.passes
+
+    def _row_of(self, cell: Cell, user: str) -> Row:
+        row = self._measured((cell.set, cell.base, user, "milp", "", str(cell.seed)))
+        if row is None:
+            raise UnmeasurableError(f"{cell.method} needs the method milp, and {user} has no search of this run")
+        return row
 
     def _of_all_others(self, cell: Cell, person: Person) -> Answering:
         """One LoRA from what is known of everyone but this person: the domain without the person."""
@@ -205,6 +212,11 @@ def options_of(grid: Grid, cell: Cell) -> JobOptions:
     elif name == "learning_rate":
         options[name] = float(value)
     return JobOptions(seed=cell.seed, **options)
+
+
+def _remembered(person: Person) -> int:
+    """Bytes of the history that a memory looks things up in."""
+    return sum(len(text.encode()) for s in person.known for text in (s.query, s.response))
 
 
 def _with_stack(answering: Answering, stack: Stack | None) -> Answering:

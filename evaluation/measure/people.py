@@ -5,7 +5,8 @@ Must not know methods.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,9 @@ from pathlib import Path
 from app.cli.histories import History, read_histories
 from app.repositories.history import sample_digest
 from engine.history import MIN_SAMPLES, Sample, Split, split_in_time
+
+FEWEST_KNOWN = 8
+"""Samples of the shortest history that is cut out of a longer one: two of them are for validation."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +38,18 @@ class Person:
         return (*self.split.train, *self.split.validation)
 
     def remembering(self, share: float) -> Person:
-        """The same person with the latest share (0..1) of the train part only, at least one sample of it."""
-        kept = max(1, round(share * len(self.split.train)))
-        return replace(self, split=replace(self.split, train=self.split.train[-kept:]))
+        """The same person with the latest share (0..1) of what is known only, `FEWEST_KNOWN` samples at least.
+
+        Three quarters of it are the train part, as of the whole; the test part stays.
+        """
+        latest = self.known[-max(FEWEST_KNOWN, round(share * len(self.known))) :]
+        cut = -(-3 * len(latest) // 4)
+        return replace(self, split=replace(self.split, train=latest[:cut], validation=latest[cut:]))
 
 
-def read_people(name: str, paths: Sequence[Path], first: int | None = None) -> list[Person]:
+def read_people(
+    name: str, paths: Sequence[Path], first: int | None = None, exclude: Collection[str] = ()
+) -> list[Person]:
     """The users of a set, in file order.
 
     A pair that comes twice counts once, as in the service. Users with too few samples for a split are left out before
@@ -47,12 +57,19 @@ def read_people(name: str, paths: Sequence[Path], first: int | None = None) -> l
 
     Args:
         first: so many users only; None: all.
+        exclude: users who are left out before the first are counted, such as those that settings were chosen on.
 
     Raises:
         CliError: a file cannot be read.
-        ValueError: no user is left.
+        ValueError: a user is in two files, or no user is left.
     """
-    histories = [history for path in paths for history in read_histories(path)]
+    histories = [history for path in paths for history in read_histories(path) if history.user_id not in exclude]
+    twice = [user for user, count in Counter(history.user_id for history in histories).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"user {twice[0]!r} is in two files of the set {name!r}: rows could not tell them apart. "
+            "`milp import` with --format milp and --out makes one history of them, once the files are put together."
+        )
     people = [person for history in histories if (person := _person(name, history)) is not None]
     if not people:
         raise ValueError(f"the set {name!r} holds no user with at least {MIN_SAMPLES} samples.")

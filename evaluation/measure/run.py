@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from app.job_options import JobOptions
+from app.settings import Settings
 from engine.evaluation import Evaluation
 from evaluation.judge.answers import Answers, keep_answers
 from evaluation.measure.grid import Cell, Grid
@@ -64,7 +66,7 @@ class Run:
 
     def __init__(self, grid: Grid, folder: Path) -> None:
         self._grid, self._folder = grid, folder
-        self._people = {of.name: read_people(of.name, of.paths, of.first) for of in grid.sets}
+        self._people = {of.name: read_people(of.name, of.paths, of.first, of.exclude) for of in grid.sets}
         self._open = ExitStack()
         self._searches: dict[str, Searches] = {}
         self._claim()
@@ -148,9 +150,15 @@ class Run:
     def _claim(self) -> None:
         """Write the grid into the folder; one that is there must be the same, or rows would not belong together."""
         told = json.loads(self._grid.model_dump_json())
+        # What a job takes from the environment is as much a part of the grid as what its file says.
+        options = JobOptions(seed=0, preset="standard", trials=self._grid.trials, **self._grid.options)
+        told["resolved"] = options.resolve(Settings(_env_file=None)).model_dump(mode="json")
         path = self._folder / GRID_FILE
         if path.exists() and json.loads(path.read_text(encoding="utf-8")) != told:
-            raise RunError(f"{self._folder} holds a run of another grid. Go on with that one, or name another folder.")
+            raise RunError(
+                f"{self._folder} holds a run of another grid, or one with other settings (MILP_ variables). "
+                "Go on with that one, or name another folder."
+            )
         self._folder.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 

@@ -26,7 +26,17 @@ from evaluation.names import (
 )
 from evaluation.report.series import gains
 from evaluation.rows import Row
-from evaluation.statistics import Comparison, Group, compared, estimate, gate_record, groups, improvement, per_user
+from evaluation.statistics import (
+    GATE_TARGET,
+    Comparison,
+    Group,
+    compared,
+    estimate,
+    gate_record,
+    groups,
+    improvement,
+    per_user,
+)
 from evaluation.tables import numbers
 from evaluation.tables.quality_tables import NO_JUDGE, where
 
@@ -35,9 +45,6 @@ FEW_USERS = 15
 
 _NAMED = 10
 """Users who are named where MiLP loses; of more, the rest are counted."""
-
-_EXPECTED = tuple(method for method in METHODS if method != "served")
-"""Methods of the standard grid. `served` is made from others and may be left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,7 @@ def _sentences(group: Group) -> list[str]:
         return [*found, "MiLP itself was not measured, so there is nothing to compare with."]
     for metric in (ROUGE_L, PERSONA_F1):
         found += _gain(group, metric)
-    found += [*_losses(group), *_better_than_milp(group), *_rivals(group), *_gate(group), *_served(group)]
+    found += [*_losses(group), *_better_than_milp(group), *_rivals(group), *_gate(group)]
     return [*found, *_controls(group), *_cost(group), *_gaps(group)]
 
 
@@ -75,7 +82,7 @@ def _measured(group: Group) -> list[str]:
     users, seeds = numbers.count(len(group.users), "user"), numbers.count(len(group.seeds), "seed")
     what = _listed([label(method) for method in methods]) or "nothing but variants"
     said = [f"Measured on {users} with {seeds}{a_user}: {what}."]
-    absent = [label(method) for method in _EXPECTED if method not in group.methods]
+    absent = [label(method) for method in METHODS if method not in group.methods]
     if absent:
         said.append(f"Not measured: {_listed(absent)}.")
     return said
@@ -155,21 +162,13 @@ def _gate(group: Group) -> list[str]:
     if found.share is None:
         said.append(f"In none of them was MiLP worse on test than the best of {against}.")
     else:
-        held = f"the gate held back {found.worse_held_back} of these ({100 * found.share:.0f} %)"
+        share = f"{100 * found.share:.0f} %, wanted: {100 * GATE_TARGET:.0f} %"
+        held = f"the gate held back {found.worse_held_back} of these ({share})"
         said.append(f"In {found.worse} MiLP was worse on test than the best of {against}; {held}.")
     if found.better_held_back:
         said.append(
             f"It also held back {found.better_held_back} of the {found.better} that MiLP would have served better."
         )
-    return said
-
-
-def _served(group: Group) -> list[str]:
-    said = []
-    for method in ("base", "dictionary_memory"):
-        found = compared(group, "served", method, ROUGE_L)
-        if found:
-            said.append(f"As served, ROUGE-L less that of {_lower(method)}: {numbers.difference(found)}.")
     return said
 
 

@@ -75,6 +75,24 @@ def test_the_documents_tables_are_those_of_the_committed_results() -> None:
         assert path.read_text(encoding="utf-8") == text, "run `make bench-tables`"
 
 
+def test_several_measures_beside_the_same_peers_are_one_table_a_line_for_each_peer() -> None:
+    found = [
+        compared("2 users", "tokens/s", [200.0, 200.0], [100.0, 50.0], "one", target=1.5),
+        compared("2 users", "tokens/s", [200.0], [400.0], "other"),
+        compared("2 users: wait", "ms", [5.0], [10.0], "one"),
+        compared("2 users: wait", "ms", [5.0], [5.0], "other"),
+        alone("something else", "ms", [7.0]),
+    ]
+    made = tables.in_tables([results_file.asdict(row) for row in found]).split("\n")
+    assert made[0] == "| **2 users** | tokens/s | wait, ms |"
+    assert made[2:5] == [
+        "| ours | 200 | 5 |",
+        "| one | 75 (2.67; 2 .. 4; target 1.5) | 10 (2) |",
+        "| other | 400 (0.5) | 5 (1) |",
+    ]
+    assert made[-1] == "| something else | 7 ms |  |  |  |  |"
+
+
 def test_the_short_table_has_the_targets_only_and_the_full_one_everything() -> None:
     goal, figure = limited("with a target", "ms", [25.0, 25.0], 50.0), alone("without", "ms", [0.01234])
     rows = [results_file.asdict(row) | {"commit": "abc", "command": "run"} for row in (goal, figure)]

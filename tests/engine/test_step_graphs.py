@@ -24,7 +24,10 @@ from engine.prompts import messages_for
 from engine.stack import Stack
 from engine.step_graphs import WORTH_RECORDING, Size, Step
 from tests.engine.conftest import random_stack
+from tests.support.families import CONFIGS
 
+QUICK = ("llama", "mistral", "gemma2", "gpt2", "roberta")
+"""Families of the quick tests: one of each kind of attention and of positions."""
 QUERIES = ["hello", "what is the weather like in the old town by the river?", "why", "tell me a story", "and then?"]
 
 
@@ -128,7 +131,9 @@ def decoded(batch: DecodingBatch, rows: Sequence[Row], joining: int = 2) -> list
     return [row.tokens for row in rows]
 
 
-@pytest.mark.parametrize("family", ["llama", "mistral", "gemma2", "gpt2", "roberta"])
+@pytest.mark.parametrize(
+    "family", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in CONFIGS if name not in QUICK)]
+)
 def test_rows_that_come_and_go_say_the_same_recorded_as_operation_by_operation(
     family: str, tiny_base: Callable[[str], Base], record: Recorder
 ) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from evaluation.judge.judgements import Judgement
 from evaluation.judge.judgements import append as append_judgement
-from evaluation.results_files import file_name, merge, read_all, read_file, read_judged, write_file
+from evaluation.results_files import file_name, merge, read_all, read_file, read_judged, read_searches, write_file
 from evaluation.rows import append
-from tests.evaluation.made import row
+from tests.evaluation.made import row, search, trial
 
 
 def run(folder: Path, *rows_: object) -> Path:
@@ -70,6 +70,17 @@ def test_merging_replaces_by_key_keeps_the_rest_and_sorts(tmp_path: Path) -> Non
         ("milp", "a", 1, 5.0),
         ("milp", "b", 0, 1.0),
     ]
+
+
+def test_what_searches_tried_is_kept_beside_the_rows_each_search_once(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    first, again = (search("a", [trial("01", loss, 1 / 3)], winner=0) for loss in (2.0, 1.0))
+    merge(run(tmp_path / "one", first, search("b", [], winner=0)), results)
+    assert merge(run(tmp_path / "two", again), results) == [results / "searches" / "ubuntu_irc.json"]
+    found = read_searches(results)
+    assert [(one.user, [t["loss"] for t in one.trials]) for one in found] == [("a", [1.0]), ("b", [])]
+    assert found[0].trials[0]["rouge_l"] == 0.333333
+    assert read_all(results) == []
 
 
 def test_merging_the_same_run_again_changes_no_byte(tmp_path: Path) -> None:

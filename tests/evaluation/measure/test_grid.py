@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from app.settings import Settings
 from evaluation.__main__ import GRIDS
 from evaluation.measure.grid import Cell, Grid, GridError, SetOf, read_grid
+from evaluation.measure.methods import options_of
 
 USERS = {"a": ["a1", "a2"], "b": ["b1"]}
 
@@ -81,6 +83,15 @@ def test_a_file_that_is_no_grid_says_what_is_wrong(tmp_path: Path, text: str, sa
         read_grid(file)
     with pytest.raises(GridError, match="cannot be read"):
         read_grid(tmp_path / "none.toml")
+
+
+def test_no_variant_of_the_full_grid_is_the_standard_one_again() -> None:
+    full = read_grid(GRIDS / "full.toml")
+    standard = options_of(full, Cell("s", "b", "u", "milp", 0)).resolve(Settings(_env_file=None))
+    for variant in full.variants()[1:]:
+        if not variant.startswith("history="):
+            cell = Cell("s", "b", "u", "milp", 0, variant)
+            assert options_of(full, cell).resolve(Settings(_env_file=None)) != standard, variant
 
 
 def test_the_grids_that_come_with_the_repository_can_be_read() -> None:

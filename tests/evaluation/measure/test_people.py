@@ -39,9 +39,23 @@ def test_a_pair_that_comes_twice_counts_once(tmp_path: Path) -> None:
     assert sum(map(len, (person.split.train, person.split.validation, person.split.test))) == 20
 
 
-def test_remembering_less_keeps_the_latest_of_the_train_part_and_all_of_the_others(tmp_path: Path) -> None:
-    (person,) = read_people("s", [write_people(tmp_path / "p.jsonl", "ada")])
-    half = person.remembering(0.5)
-    assert half.split.train == person.split.train[-6:]
-    assert (half.split.validation, half.split.test) == (person.split.validation, person.split.test)
-    assert len(person.remembering(0.001).split.train) == 1
+@pytest.mark.parametrize(("share", "train", "validation"), [(1.0, 48, 16), (0.5, 24, 8), (0.25, 12, 4), (0.001, 6, 2)])
+def test_remembering_less_keeps_the_latest_of_what_is_known_and_all_of_the_test_part(
+    tmp_path: Path, share: float, train: int, validation: int
+) -> None:
+    (person,) = read_people("s", [write_people(tmp_path / "p.jsonl", "ada", samples=80)])
+    less = person.remembering(share)
+    assert less.known == person.known[-train - validation :]
+    assert (len(less.split.train), len(less.split.validation)) == (train, validation)
+    assert less.split.test == person.split.test
+
+
+def test_users_that_settings_were_chosen_on_can_be_left_out(tmp_path: Path) -> None:
+    file = write_people(tmp_path / "a.jsonl", "ada", "bob", "eve")
+    assert [person.user for person in read_people("s", [file], first=2, exclude=["ada"])] == ["bob", "eve"]
+
+
+def test_a_user_in_two_files_is_refused_with_a_way_to_put_them_together(tmp_path: Path) -> None:
+    files = [write_people(tmp_path / "a.jsonl", "ada"), write_people(tmp_path / "b.jsonl", "bob", "ada")]
+    with pytest.raises(ValueError, match=r"user 'ada' is in two files of the set 's'.*--format milp"):
+        read_people("s", files)

@@ -166,7 +166,8 @@ def test_less_history_is_what_the_search_learns_from_and_the_test_part_stays(tmp
     measure(grid_of(tmp_path, "llama", methods=["milp"], people=["ada"], sensitivity={"history": [0.5]}), folder)
     rows = {row.variant: row for row in read(folder, Row)}
     assert (rows[""].train, rows[""].test) == (12, 4)
-    assert (rows["history=0.5"].train, rows["history=0.5"].test) == (6, 4)
+    less = rows["history=0.5"]
+    assert (less.train, less.validation, less.test) == (6, 2, 4)
 
 
 def test_a_folder_with_another_grids_run_is_not_touched(tmp_path: Path) -> None:
@@ -176,6 +177,14 @@ def test_a_folder_with_another_grids_run_is_not_touched(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="a run of another grid"):
         Run(grid_of(tmp_path, "llama", methods=["malp"]), folder)
     assert (folder / Row.FILE).read_bytes() == before
+
+
+def test_other_settings_in_the_environment_are_another_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid, folder = grid_of(tmp_path, "llama", methods=["base"]), tmp_path / "run"
+    measure(grid, folder)
+    monkeypatch.setenv("MILP_LABEL_SMOOTHING", "0.3")
+    with pytest.raises(RunError, match="with other settings"):
+        Run(grid, folder)
 
 
 def test_what_cannot_be_measured_is_said_and_the_rest_is_measured(tmp_path: Path) -> None:

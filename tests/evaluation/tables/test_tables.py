@@ -239,7 +239,7 @@ def test_the_gates_table_is_against_all_baselines_and_against_base_and_memory() 
 
 
 def test_any_subset_of_methods_makes_all_tables_and_no_number_is_made_up() -> None:
-    for method in ("base", "milp", "malp", "other_user", "served"):
+    for method in ("base", "milp", "malp", "other_user", "random"):
         made = documents.all_tables(rows(method, [3.0]))
         assert "nan" not in documents.markdown(made)
         assert [table.note for table in made if not table.rows]

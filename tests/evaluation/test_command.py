@@ -1,0 +1,105 @@
+"""The command itself, `python -m evaluation`: from a file of histories to a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from evaluation.__main__ import FIRST_USERS, _named, _sets, app
+from evaluation.judge.answers import read_answers
+from evaluation.measure.grid import Grid, SetOf
+from evaluation.results_files import merge
+from evaluation.rows import Row, read
+from tests.evaluation.measure.people_files import write_people
+from tests.support.families import save_tiny_model
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    return write_people(tmp_path / "people.jsonl", "ada", "bob", "eve")
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return save_tiny_model("llama", tmp_path / "tiny")
+
+
+def evaluate(out: Path, people: Path, base: Path, *more: str) -> Result:
+    given = ["--data", str(people), "--base", str(base), "--out", str(out), "--users", "2", "--seeds", "1"]
+    return CliRunner().invoke(app, [*given, *more])
+
+
+def test_a_file_of_histories_becomes_rows_texts_and_a_report_and_is_not_measured_twice(
+    tmp_path: Path, people: Path, base: Path
+) -> None:
+    out, methods = tmp_path / "run", ("--method", "base", "--method", "malp", "--keep-texts")
+    first = evaluate(out, people, base, *methods)
+    assert (first.exit_code, first.stdout.split()[0]) == (0, f"{out / 'report.html'},")
+    rows = read(out, Row)
+    assert [(row.set, row.user, row.method) for row in rows] == [
+        ("people", user, method) for user in ("ada", "bob") for method in ("base", "malp")
+    ]
+    assert [len(kept.answers) for kept in read_answers(out)] == [row.test for row in rows]
+    assert {"report.html", "report.md", "results.json"} <= {path.name for path in out.iterdir()}
+
+    assert evaluate(out, people, base, *methods).exit_code == 0
+    assert read(out, Row) == rows
+
+
+def test_answers_of_a_cell_that_was_measured_again_count_once(tmp_path: Path, people: Path, base: Path) -> None:
+    out, methods = tmp_path / "run", ("--method", "base", "--keep-texts")
+    evaluate(out, people, base, *methods)
+    # Killed after the texts of the last cell and before its row.
+    lines = (out / Row.FILE).read_text().splitlines(keepends=True)
+    (out / Row.FILE).write_text("".join(lines[:-1]))
+    assert evaluate(out, people, base, *methods).exit_code == 0
+    assert len((out / "answers.jsonl").read_text().splitlines()) == 3
+    assert [kept.user for kept in read_answers(out)] == ["ada", "bob"]
+
+
+def test_rows_that_are_known_are_not_measured_again(tmp_path: Path, people: Path, base: Path) -> None:
+    evaluate(tmp_path / "first", people, base, "--method", "base")
+    known = tmp_path / "known"
+    merge(tmp_path / "first", known)
+    again = evaluate(tmp_path / "second", people, base, "--method", "base", "--known", str(known))
+    assert again.exit_code == 0
+    assert "2 rows were measured before" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--method", "magic"), "Input should be"),
+        (("--method", "other_user"), "other_user needs the method milp"),
+    ],
+)
+def test_what_cannot_be_measured_ends_the_command_with_the_reason(
+    tmp_path: Path, people: Path, base: Path, more: tuple[str, ...], said: str
+) -> None:
+    result = evaluate(tmp_path / "run", people, base, *more)
+    assert result.exit_code == 1
+    assert said in result.stderr
+
+
+def test_a_run_of_other_arguments_is_left_as_it_is(tmp_path: Path, people: Path, base: Path) -> None:
+    evaluate(tmp_path / "run", people, base, "--method", "base")
+    refused = evaluate(tmp_path / "run", people, base, "--method", "malp")
+    assert (refused.exit_code, "holds a run of another grid" in refused.stderr) == (1, True)
+
+
+def test_which_grid_is_run_and_on_whom_is_a_fixed_rule() -> None:
+    assert [_named(*given) for given in ((False, False), (True, False), (False, True), (True, True))] == [
+        "examples.toml",
+        "cut.toml",
+        "full.toml",
+        "full.toml",
+    ]
+    of = SetOf(name="examples", paths=[Path("e")])
+    grid, files = Grid(sets=[of], bases=["b"]), [Path("a.jsonl"), Path("b.jsonl")]
+    assert _sets(None, grid, FIRST_USERS, None) == [of]
+    cut = _sets(files, grid, FIRST_USERS, None)
+    assert [(one.name, one.first) for one in cut] == [("a", 10), ("b", 10)]
+    assert [one.first for one in _sets(files, grid, None, None)] == [None, None]
+    assert [one.first for one in _sets(files, grid, FIRST_USERS, 3)] == [3, 3]
