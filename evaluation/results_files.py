@@ -1,5 +1,5 @@
 """The committed form of what was measured: evaluation/results/<set>.json, one row a line, so that diffs are readable;
-beside it what searches tried (searches/) and what a judge said (judged/).
+beside it what searches tried (searches/), what a judge said (judged/) and what people said (labels/).
 
 Numbers and names only: no text of the data, no scores of single samples. Must not know what a number means.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from evaluation.judge.judgements import Judgement, read_judgements
+from evaluation.judge.labels import Label, read_labels
 from evaluation.rows import Row, SearchRecord, read
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,9 +38,10 @@ _FIRST = (
 )
 """The columns every reader looks for; the other numbers of a row follow in its own order."""
 
-R = TypeVar("R", Row, SearchRecord, Judgement)
+K = TypeVar("K", SearchRecord, Judgement, Label)
+"""What is kept beside the rows."""
 
-_JUDGED, _SEARCHES = "judged", "searches"
+_JUDGED, _LABELS, _SEARCHES = "judged", "labels", "searches"
 _LEFT_OUT = "per_sample"
 _DIGITS = 6
 """Digits of a number that count; the rest is noise that makes lines long."""
@@ -51,14 +53,14 @@ def latest(rows: Iterable[Row]) -> list[Row]:
 
 
 def merge(folder: Path, results: Path = RESULTS, *, timed: bool = True) -> list[Path]:
-    """Write a run's rows, searches and judgements into the results, where they replace those of the same key.
+    """Write a run's rows, searches, judgements and labels into the results, where they replace those of the same key.
 
     Args:
-        folder: a run's, with its rows.jsonl, its searches.jsonl, and its judgements.jsonl where a judge was asked.
+        folder: a run's, with its rows.jsonl, its searches.jsonl, and what judge and people said where they were asked.
         timed: whether the seconds say something: not where the machine had other work, or the run was halted.
 
     Returns:
-        The files written: <set>.json, searches/<set>.json and judged/<set>.json.
+        The files written: <set>.json, and those of this name in searches/, judged/ and labels/.
     """
     written = []
     for name, rows in _by_set(read(folder, Row)).items():
@@ -67,17 +69,9 @@ def merge(folder: Path, results: Path = RESULTS, *, timed: bool = True) -> list[
         path = results / f"{file_name(name)}.json"
         write_file(path, [*(read_file(path) if path.exists() else []), *rows])
         written.append(path)
-    for name, records in _by_set(read(folder, SearchRecord)).items():
-        path = results / _SEARCHES / f"{file_name(name)}.json"
-        searches = {record.key: record for record in [*(_read_searches_file(path) if path.exists() else []), *records]}
-        _write_lines(path, [_rounded(asdict(searches[key])) for key in sorted(searches)])
-        written.append(path)
-    for name, judgements in _by_set(read_judgements(folder)).items():
-        path = results / _JUDGED / f"{file_name(name)}.json"
-        before = _read_judged_file(path) if path.exists() else []
-        unique = {judgement.key: judgement for judgement in [*before, *judgements]}
-        _write_lines(path, [asdict(unique[key]) for key in sorted(unique)])
-        written.append(path)
+    written += _merge_beside(results / _SEARCHES, read(folder, SearchRecord), SearchRecord)
+    written += _merge_beside(results / _JUDGED, read_judgements(folder), Judgement)
+    written += _merge_beside(results / _LABELS, read_labels(folder), Label)
     return written
 
 
@@ -88,12 +82,17 @@ def read_all(results: Path = RESULTS) -> list[Row]:
 
 def read_judged(results: Path = RESULTS) -> list[Judgement]:
     """Every judgement of every file in a folder; none where no judge was asked."""
-    return [given for path in sorted((results / _JUDGED).glob("*.json")) for given in _read_judged_file(path)]
+    return _read_beside(results / _JUDGED, Judgement)
+
+
+def read_labelled(results: Path = RESULTS) -> list[Label]:
+    """What people said of pairs that a judge may have judged; none where nobody was asked."""
+    return _read_beside(results / _LABELS, Label)
 
 
 def read_searches(results: Path = RESULTS) -> list[SearchRecord]:
     """Every search of every file in a folder; none where nothing was searched."""
-    return [found for path in sorted((results / _SEARCHES).glob("*.json")) for found in _read_searches_file(path)]
+    return _read_beside(results / _SEARCHES, SearchRecord)
 
 
 def write_file(path: Path, rows: Iterable[Row]) -> None:
@@ -119,19 +118,32 @@ def file_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip(".") or "set"
 
 
-def _by_set(items: Iterable[R]) -> dict[str, list[R]]:
-    found: dict[str, list[R]] = {}
-    for item in items:
-        found.setdefault(item.set, []).append(item)
+def _by_set(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.set, []).append(row)
     return found
 
 
-def _read_judged_file(path: Path) -> list[Judgement]:
-    return [Judgement(**line) for line in json.loads(path.read_text(encoding="utf-8"))]
+def _merge_beside(results: Path, found: Iterable[K], kind: type[K]) -> list[Path]:
+    """Write what is kept beside the rows, a file for each set, each key once."""
+    files: dict[Path, dict[tuple[str, ...], K]] = {}
+    for item in found:
+        path = results / f"{file_name(item.set)}.json"
+        if path not in files:
+            files[path] = {known.key: known for known in (_read_lines(path, kind) if path.exists() else [])}
+        files[path][item.key] = item
+    for path, kept in files.items():
+        _write_lines(path, [_rounded(asdict(kept[key])) for key in sorted(kept)])
+    return list(files)
 
 
-def _read_searches_file(path: Path) -> list[SearchRecord]:
-    return [SearchRecord(**line) for line in json.loads(path.read_text(encoding="utf-8"))]
+def _read_beside(results: Path, kind: type[K]) -> list[K]:
+    return [found for path in sorted(results.glob("*.json")) for found in _read_lines(path, kind)]
+
+
+def _read_lines(path: Path, kind: type[K]) -> list[K]:
+    return [kind(**line) for line in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:

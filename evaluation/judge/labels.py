@@ -29,8 +29,17 @@ _WORTH = {FIRST: 1, TIE: 0, SECOND: -1}
 class Label:
     """What a person said of one pair: FIRST, SECOND or TIE. `pair_key` is that of `Pair` and `Judgement`."""
 
-    pair_key: tuple[str, ...]
+    pair_key: Sequence[str]
     better: str
+
+    @property
+    def set(self) -> str:
+        """Whose users the pair is of."""
+        return self.pair_key[0]
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return tuple(self.pair_key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +97,7 @@ def read_labels(folder: Path) -> list[Label]:
 
 def agreement(labels: Iterable[Label], judgements: Iterable[Judgement]) -> list[Agreement]:
     """Each judge against people; a judge that judged none of the labelled pairs is left out."""
-    said = {label.pair_key: label.better for label in labels}
+    said = {label.key: label.better for label in labels}
     both: dict[str, list[tuple[str, str]]] = {}
     for given in judgements:
         if given.pair_key in said and given.outcome != UNREADABLE:

@@ -146,6 +146,10 @@ class Methods:
     def _searched(self, cell: Cell, person: Person) -> Answering:
         like = _name(replace(cell, method="milp")) if cell.method == "random" else None
         options = options_of(self._grid, cell)
+        if cell.method == "random":
+            # As many trials as MiLP had: its search may have ended before all were made.
+            milp = self._milp(cell, person.user)
+            options = options.model_copy(update={"trials": (milp and milp.trials) or options.trials})
         found = self._searches.search(person, _name(cell), options, self.on_trials, like)
         passes = found.passes if found.stack is not None else None
         answering = Answering(seconds=found.seconds, search=found, passes=passes)
@@ -185,8 +189,11 @@ class Methods:
         configuration = Configuration.from_bits(row.layers, row.n, row.r)
         return Candidate("chosen", configuration, derive_seed(cell.seed, "trial", row.trial)), row.passes
 
+    def _milp(self, cell: Cell, user: str) -> Row | None:
+        return self._measured((cell.set, cell.base, user, "milp", "", str(cell.seed)))
+
     def _row_of(self, cell: Cell, user: str) -> Row:
-        row = self._measured((cell.set, cell.base, user, "milp", "", str(cell.seed)))
+        row = self._milp(cell, user)
         if row is None:
             raise UnmeasurableError(f"{cell.method} needs the method milp, and {user} has no search of this run")
         return row

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evaluation.judge.judgements import Judgement
-from evaluation.judge.labels import Agreement
+from evaluation.judge.labels import Agreement, agreement
 from evaluation.names import PERSONA_F1, ROUGE_1, ROUGE_L
-from evaluation.results_files import RESULTS, ROOT, read_all, read_judged
+from evaluation.results_files import RESULTS, ROOT, read_all, read_judged, read_labelled
 from evaluation.rows import Row
 from evaluation.statistics import groups
 from evaluation.tables import grid_tables, quality_tables
@@ -60,9 +60,10 @@ def with_tables(text: str, tables: str) -> str:
 def documents(results: Path = RESULTS, root: Path = ROOT) -> dict[Path, str]:
     """Each document that has tables, as it should be."""
     rows, judgements = read_all(results), read_judged(results)
+    agreements = agreement(read_labelled(results), judgements)
     tables = {
         root / "README.md": markdown(short_tables(rows)) if rows else _NOTHING,
-        root / "evaluation" / "README.md": markdown(all_tables(rows, judgements)) if rows else _NOTHING,
+        root / "evaluation" / "README.md": markdown(all_tables(rows, judgements, agreements)) if rows else _NOTHING,
     }
     return {path: with_tables(path.read_text(encoding="utf-8"), made) for path, made in tables.items()}
 

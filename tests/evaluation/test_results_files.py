@@ -9,10 +9,21 @@ from pathlib import Path
 
 import pytest
 
+from evaluation.judge import labels
 from evaluation.judge.judgements import Judgement
 from evaluation.judge.judgements import append as append_judgement
-from evaluation.results_files import file_name, merge, read_all, read_file, read_judged, read_searches, write_file
+from evaluation.results_files import (
+    file_name,
+    merge,
+    read_all,
+    read_file,
+    read_judged,
+    read_labelled,
+    read_searches,
+    write_file,
+)
 from evaluation.rows import append
+from evaluation.tables import documents
 from tests.evaluation.made import row, search, trial
 
 
@@ -70,6 +81,30 @@ def test_merging_replaces_by_key_keeps_the_rest_and_sorts(tmp_path: Path) -> Non
         ("milp", "a", 1, 5.0),
         ("milp", "b", 0, 1.0),
     ]
+
+
+def test_what_people_said_is_kept_and_stands_beside_the_judges_win_rate(tmp_path: Path) -> None:
+    results, folder = tmp_path / "results", run(tmp_path / "one", row("a", "milp", 2.0), row("a", "base", 1.0))
+    key = {}
+    for sample, better in enumerate(["first", "second"]):
+        append_judgement(
+            folder, Judgement("ubuntu_irc", "small", "a", 0, sample, "milp", "base", [better] * 2, "judge")
+        )
+        pair = ["ubuntu_irc", "small", "a", "0", str(sample), "milp", "base"]
+        key[str(sample + 1)] = {"pair": pair, "swapped": False}
+    (folder / labels.KEY).write_text(json.dumps(key))
+    sheet = "item,query,answer_a,answer_b,better\n1,a private question,x,y,A\n2,a private question,x,y,A\n"
+    (folder / labels.SHEET).write_text(sheet)
+
+    assert results / "labels" / "ubuntu_irc.json" in merge(folder, results)
+    assert "private" not in (results / "labels" / "ubuntu_irc.json").read_text()
+    assert [(said.set, said.better) for said in read_labelled(results)] == [("ubuntu_irc", "first")] * 2
+    (tmp_path / "evaluation").mkdir()
+    for document in ("README.md", "evaluation/README.md"):
+        (tmp_path / document).write_text(f"{documents.BEGIN}\n{documents.END}\n")
+    made = documents.documents(results, tmp_path)[tmp_path / "evaluation" / "README.md"]
+    assert "50 %" in made
+    assert "No people's labels are there" not in made
 
 
 def test_what_searches_tried_is_kept_beside_the_rows_each_search_once(tmp_path: Path) -> None:

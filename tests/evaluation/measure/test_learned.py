@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.job_options import JobOptions
 from app.settings import Settings
 from engine.configuration import Configuration
 from engine.course import Course
@@ -21,6 +22,7 @@ from evaluation.measure import methods as methods_module
 from evaluation.measure.grid import Cell, Grid, Method, SetOf
 from evaluation.measure.methods import Answering, Methods, UnmeasurableError
 from evaluation.measure.people import Person, read_people
+from evaluation.measure.searches import Search
 from evaluation.rows import Row
 from tests.evaluation.made import row
 from tests.evaluation.measure.people_files import write_people
@@ -72,6 +74,20 @@ def ask(people: list[Person]) -> Callable[[str, Method], Answering]:
     grid = Grid(sets=[SetOf(name="s", paths=[Path("p")])], bases=["b"])
     of = Methods(grid, searches, people, measured)
     return lambda user, method: of.answering(Cell("s", "b", user, method, 0))
+
+
+def test_random_search_has_as_many_trials_as_milp_made(people: list[Person]) -> None:
+    asked: list[int | None] = []
+
+    def search(_person: Person, _name: str, options: JobOptions, *_more: object) -> Search:
+        asked.append(options.trials)
+        return Search(None, activated=False, seconds=1.0, winner=0, passes=None, trials=[])
+
+    searches: Any = SimpleNamespace(base=None, settings=Settings(_env_file=None), search=search)
+    grid = Grid(sets=[SetOf(name="s", paths=[Path("p")])], bases=["b"], trials=40)
+    for known in (row("ada", "milp", 1.0, trials=33), None):
+        Methods(grid, searches, people, lambda _key, known=known: known).answering(Cell("s", "b", "ada", "random", 0))
+    assert asked == [33, 40]
 
 
 def texts(samples: Sequence[Sample]) -> list[str]:
