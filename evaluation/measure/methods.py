@@ -157,7 +157,8 @@ class Methods:
 
     def _with_memory(self, cell: Cell, person: Person) -> Answering:
         """The configuration that MiLP chose, trained with the memory prompt before each query and asked so."""
-        candidate, passes = self._chosen(cell, person.user)
+        row = self._row_of(cell, person.user)
+        candidate, passes = _chosen(row)
         memory = MemoryPrompt(person.known, person.profile, self.settings.memory_pairs)
         if candidate is None:
             found = Answering(prompt=memory)
@@ -166,8 +167,7 @@ class Methods:
             course = replace(self._course(cell, person.known, ""), passes=passes, prompt=memory)
             found = self._trained(cell, candidate, course, self.settings.averaged)
         # It needs the search that chose, and what is remembered.
-        seconds = found.seconds + self._row_of(cell, person.user).seconds
-        return replace(found, seconds=seconds, kept=found.kept + _remembered(person))
+        return replace(found, seconds=found.seconds + row.seconds, kept=found.kept + _remembered(person))
 
     def _of_another(self, cell: Cell, person: Person) -> Answering:
         """The stack that MiLP found for the next user of the set; the last one's next is the first."""
@@ -175,19 +175,11 @@ class Methods:
         if len(users) < 2:
             raise UnmeasurableError(f"the set {cell.set} has one user, so there is no other one's stack")
         other = self._people[users[(users.index(person.user) + 1) % len(users)]]
-        candidate, passes = self._chosen(cell, other.user)
+        candidate, passes = _chosen(self._row_of(cell, other.user))
         if candidate is None:
             return Answering()
         course = replace(self._course(cell, other.known, other.profile), passes=passes)
         return replace(self._trained(cell, candidate, course, self.settings.averaged), seconds=0.0)
-
-    def _chosen(self, cell: Cell, user: str) -> tuple[Candidate | None, int | None]:
-        """What MiLP chose for a user with this seed, to be trained again, and its passes; None: the base won."""
-        row = self._row_of(cell, user)
-        if row.layers is None or row.n is None or row.r is None or row.trial is None:
-            return None, None
-        configuration = Configuration.from_bits(row.layers, row.n, row.r)
-        return Candidate("chosen", configuration, derive_seed(cell.seed, "trial", row.trial)), row.passes
 
     def _milp(self, cell: Cell, user: str) -> Row | None:
         return self._measured((cell.set, cell.base, user, "milp", "", str(cell.seed)))
@@ -219,6 +211,14 @@ def options_of(grid: Grid, cell: Cell) -> JobOptions:
     elif name == "learning_rate":
         options[name] = float(value)
     return JobOptions(seed=cell.seed, **options)
+
+
+def _chosen(row: Row) -> tuple[Candidate | None, int | None]:
+    """What MiLP chose in this row, to be trained again, and its passes; None: the base won."""
+    if row.layers is None or row.n is None or row.r is None or row.trial is None:
+        return None, None
+    configuration = Configuration.from_bits(row.layers, row.n, row.r)
+    return Candidate("chosen", configuration, derive_seed(row.seed, "trial", row.trial)), row.passes
 
 
 def _remembered(person: Person) -> int:

@@ -16,12 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from app.job_options import JobOptions
 from app.settings import Settings
 from engine.evaluation import Evaluation
 from evaluation.judge.answers import Answers, keep_answers
 from evaluation.measure.grid import Cell, Grid
-from evaluation.measure.methods import Answering, Methods, UnmeasurableError
+from evaluation.measure.methods import Answering, Methods, UnmeasurableError, options_of
 from evaluation.measure.people import Person, read_people
 from evaluation.measure.scores import answer_test, prompt_tokens, summarised
 from evaluation.measure.searches import Searches, SearchFailedError
@@ -151,7 +150,7 @@ class Run:
         """Write the grid into the folder; one that is there must be the same, or rows would not belong together."""
         told = json.loads(self._grid.model_dump_json())
         # What a job takes from the environment is as much a part of the grid as what its file says.
-        options = JobOptions(seed=0, preset="standard", trials=self._grid.trials, **self._grid.options)
+        options = options_of(self._grid, Cell("", "", "", "milp", 0))
         told["resolved"] = options.resolve(Settings(_env_file=None)).model_dump(mode="json")
         path = self._folder / GRID_FILE
         if path.exists() and json.loads(path.read_text(encoding="utf-8")) != told:

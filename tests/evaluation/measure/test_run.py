@@ -179,6 +179,12 @@ def test_a_folder_with_another_grids_run_is_not_touched(tmp_path: Path) -> None:
     assert (folder / Row.FILE).read_bytes() == before
 
 
+def test_a_grid_may_name_a_preset_of_its_own(tmp_path: Path) -> None:
+    grid = grid_of(tmp_path, "llama", methods=["base"], options={"preset": "quick"})
+    measure(grid, tmp_path / "run")
+    assert len(read(tmp_path / "run", Row)) == 2
+
+
 def test_other_settings_in_the_environment_are_another_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grid, folder = grid_of(tmp_path, "llama", methods=["base"]), tmp_path / "run"
     measure(grid, folder)
