@@ -14,8 +14,24 @@ from evaluation.lines import append_line, read_lines
 R = TypeVar("R", "Row", "SearchRecord")
 
 
+class OfCell:
+    """What is of one cell of a grid: one method measured for one user, with one seed and variant."""
+
+    set: str
+    base: str
+    user: str
+    method: str
+    variant: str
+    seed: int
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Of which cell; a run measures each once."""
+        return self.set, self.base, self.user, self.method, self.variant, str(self.seed)
+
+
 @dataclass(frozen=True)
-class Row:
+class Row(OfCell):
     """How one method answered one user's test part.
 
     Args:
@@ -72,14 +88,9 @@ class Row:
 
     FILE: ClassVar[str] = "rows.jsonl"
 
-    @property
-    def key(self) -> tuple[str, ...]:
-        """What it is a measurement of; a run measures each once."""
-        return self.set, self.base, self.user, self.method, self.variant, str(self.seed)
-
 
 @dataclass(frozen=True)
-class SearchRecord:
+class SearchRecord(OfCell):
     """One search: its trials by number, each with origin, state, layers, n, r, parameters, loss, rouge_l and their
     standard errors on validation, these four after every pass it made too; and the number of the one that won."""
 
@@ -93,11 +104,6 @@ class SearchRecord:
     variant: str = ""
 
     FILE: ClassVar[str] = "searches.jsonl"
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """As `Row.key`."""
-        return self.set, self.base, self.user, self.method, self.variant, str(self.seed)
 
 
 def append(folder: Path, row: Row | SearchRecord) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evaluation.lines import append_line, read_lines
+from evaluation.rows import OfCell
 
 FILE = "answers.jsonl"
 
@@ -18,7 +19,7 @@ PAIRS = tuple(("milp", other) for other in ("base", "dictionary_memory", "malp",
 
 
 @dataclass(frozen=True)
-class Answers:
+class Answers(OfCell):
     """What one method said to one user's test part: the i-th answer is to the i-th query, really answered by the i-th
     reference."""
 
@@ -64,11 +65,7 @@ def read_answers(folder: Path) -> list[Answers]:
 
     Of a cell that was measured again after an interruption, those that its row is of: the last.
     """
-    kept = {
-        (found.set, found.base, found.user, found.method, found.variant, found.seed): found
-        for found in read_lines(folder / FILE, Answers)
-    }
-    return list(kept.values())
+    return list({found.key: found for found in read_lines(folder / FILE, Answers)}.values())
 
 
 def pairs_of(

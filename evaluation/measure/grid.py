@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from evaluation.rows import OfCell
+
 Method = Literal[
     "base",
     "dictionary_memory",
@@ -136,7 +138,7 @@ FROM_OTHERS: frozenset[Method] = frozenset({"other_user", "domain_lora"})
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(OfCell):
     """One measurement to be made. `base` is its name in rows."""
 
     set: str
@@ -145,11 +147,6 @@ class Cell:
     method: Method
     seed: int
     variant: str = ""
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """As `Row.key`."""
-        return self.set, self.base, self.user, self.method, self.variant, str(self.seed)
 
 
 def read_grid(path: Path) -> Grid:
