@@ -31,7 +31,7 @@ from app.gate import KeyGate
 from app.housekeeping import keep_house
 from app.logging import configure_logging
 from app.metrics import Metrics
-from app.openapi import install_openapi
+from app.openapi import install_openapi, install_page
 from app.problems import install_problem_handlers
 from app.request_log import QUIET, RequestLog
 from app.routers import (
@@ -100,6 +100,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version=version("milp-serve"),
         description="Language models personalised per user: histories trained into LoRA stacks on one shared base.",
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
         telemetry=_TELEMETRY,
     )
     app.add_middleware(BodyLimit, max_bytes=settings.max_body_bytes)
@@ -124,6 +127,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.webhooks.include_router(webhooks.told)
     install_problem_handlers(app)
     install_openapi(app, *history.BODY_SCHEMAS, *imports.BODY_SCHEMAS)
+    install_page(app)
     return app
 
 

@@ -1,13 +1,17 @@
-"""The OpenAPI document, completed: every operation lists the problems it may answer with, by status and code."""
+"""The OpenAPI document, completed: every operation lists the problems it may answer with, by status and code; and the
+page that shows it, which takes its scripts from this service alone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
+from starlette.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
 
 from app import errors
 from app.errors import ServiceError
@@ -21,6 +25,8 @@ _ANY_ROUTE: tuple[type[ServiceError], ...] = (
     ServiceError,
     errors.DatabaseAwayError,
 )
+_ONLY_OURS = "default-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; frame-ancestors 'none'"
+"""What a browser may load for the page: people type keys into it."""
 _REF = "#/components/schemas/Problem"
 
 
@@ -69,6 +75,24 @@ def install_openapi(app: FastAPI, *extra: type[BaseModel]) -> None:
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def install_page(app: FastAPI) -> None:
+    """Serve Swagger UI at /docs with files of this service: FastAPI's page has browsers fetch them elsewhere."""
+    app.mount("/docs/files", StaticFiles(packages=[("fastapi_swagger", "resources")]))
+
+    @app.get("/docs", include_in_schema=False)
+    async def page(request: Request) -> HTMLResponse:
+        root = request.scope.get("root_path", "").rstrip("/")
+        shown = get_swagger_ui_html(
+            openapi_url=f"{root}{app.openapi_url}",
+            title=app.title,
+            swagger_js_url=f"{root}/docs/files/swagger-ui-bundle.js",
+            swagger_css_url=f"{root}/docs/files/swagger-ui.css",
+            swagger_favicon_url=f"{root}/docs/files/favicon-32x32.png",
+        )
+        shown.headers["Content-Security-Policy"] = _ONLY_OURS
+        return shown
 
 
 def _described(kinds: Iterable[type[ServiceError]]) -> dict[str, Any]:

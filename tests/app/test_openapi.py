@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from app.errors import ServiceError
 from app.main import create_app
@@ -161,3 +162,21 @@ def test_every_test_a_page_names_is_there(page: Path) -> None:
     for file, test in named:
         text = (ROOT / file).read_text(encoding="utf-8")
         assert not test or f"def {test}(" in text, (file, test)
+
+
+def test_the_page_of_the_document_takes_all_it_shows_from_this_service(settings: Settings) -> None:
+    browser = TestClient(create_app(settings))
+    page = browser.get("/docs")
+    assert page.headers["content-security-policy"].startswith("default-src 'self' 'unsafe-inline'; ")
+    wanted = re.findall(r"""(?:href|src)="([^"]+)"|url: '([^']+)'""", page.text)
+    paths = [one or other for one, other in wanted]
+    assert paths == [
+        "/docs/files/swagger-ui.css",
+        "/docs/files/favicon-32x32.png",
+        "/docs/files/swagger-ui-bundle.js",
+        "/openapi.json",
+    ]
+    for path in paths:
+        assert browser.get(path).status_code == 200
+    assert "https://" not in page.text
+    assert browser.get("/docs/files/../../__init__.py").status_code == 404
