@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -27,6 +27,8 @@ from evaluation.measure.searches import Searches, SearchFailedError
 from evaluation.rows import Row, SearchRecord, append, read
 
 GRID_FILE = "grid.json"
+WHICH_CELLS = frozenset({"methods", "seeds", "ablation", "sensitivity"})
+"""Parts of a grid that say which cells are measured, not how: a run may go on with more of them."""
 SEEDLESS = frozenset({"base", "dictionary_memory", "malp"})
 """Methods that draw nothing: measured once, and written for every seed."""
 _ROOT = Path(__file__).resolve().parents[2]
@@ -59,7 +61,7 @@ class Run:
     """One grid in one folder. Use it in a `with` block: bases and proposers are held open.
 
     Raises:
-        RunError: the folder holds a run of another grid.
+        RunError: the folder holds a run that measures otherwise.
         CliError, ValueError: a set cannot be read.
     """
 
@@ -147,16 +149,17 @@ class Run:
         return Methods(self._grid, self._searches[cell.base], self._people[cell.set], self._row)
 
     def _claim(self) -> None:
-        """Write the grid into the folder; one that is there must be the same, or rows would not belong together."""
+        """Write the grid into the folder. One that is there must measure as this one does, or rows would not belong
+        together."""
         told = json.loads(self._grid.model_dump_json())
         # What a job takes from the environment is as much a part of the grid as what its file says.
         options = options_of(self._grid, Cell("", "", "", "milp", 0))
         told["resolved"] = options.resolve(Settings(_env_file=None)).model_dump(mode="json")
         path = self._folder / GRID_FILE
-        if path.exists() and json.loads(path.read_text(encoding="utf-8")) != told:
+        if path.exists() and _how(json.loads(path.read_text(encoding="utf-8"))) != _how(told):
             raise RunError(
-                f"{self._folder} holds a run of another grid, or one with other settings (MILP_ variables). "
-                "Go on with that one, or name another folder."
+                f"{self._folder} holds a run of other sets, bases or options, or one with other settings (MILP_ "
+                "variables). Go on with that one (methods and seeds may be added), or name another folder."
             )
         self._folder.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
@@ -168,6 +171,10 @@ class Run:
             return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
         except (OSError, subprocess.CalledProcessError):
             return ""
+
+
+def _how(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in told.items() if name not in WHICH_CELLS}
 
 
 def _measured(cell: Cell, methods: Methods, commit: str) -> Measured:

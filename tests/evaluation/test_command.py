@@ -85,8 +85,8 @@ def test_what_cannot_be_measured_ends_the_command_with_the_reason(
 
 def test_a_run_of_other_arguments_is_left_as_it_is(tmp_path: Path, people: Path, base: Path) -> None:
     evaluate(tmp_path / "run", people, base, "--method", "base")
-    refused = evaluate(tmp_path / "run", people, base, "--method", "malp")
-    assert (refused.exit_code, "holds a run of another grid" in refused.stderr) == (1, True)
+    refused = evaluate(tmp_path / "run", people, base, "--method", "base", "--users", "1")
+    assert (refused.exit_code, "holds a run of other sets" in refused.stderr) == (1, True)
 
 
 def test_which_grid_is_run_and_on_whom_is_a_fixed_rule() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from evaluation.measure.grid import METHODS, Cell, Grid, SetOf
-from evaluation.measure.run import Run, RunError
+from evaluation.measure.run import GRID_FILE, Run, RunError
 from evaluation.rows import Row, SearchRecord, read
 from tests.evaluation.measure.people_files import write_people
 from tests.support.families import save_tiny_model
@@ -170,13 +170,22 @@ def test_less_history_is_what_the_search_learns_from_and_the_test_part_stays(tmp
     assert (less.train, less.validation, less.test) == (6, 2, 4)
 
 
-def test_a_folder_with_another_grids_run_is_not_touched(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", [{"trials": 5}, {"options": {"epochs": 3}}])
+def test_a_folder_with_a_run_that_measures_otherwise_is_not_touched(tmp_path: Path, other: dict[str, Any]) -> None:
     folder = tmp_path / "run"
     measure(grid_of(tmp_path, "llama", methods=["base"]), folder)
-    before = (folder / Row.FILE).read_bytes()
-    with pytest.raises(RunError, match="a run of another grid"):
-        Run(grid_of(tmp_path, "llama", methods=["malp"]), folder)
-    assert (folder / Row.FILE).read_bytes() == before
+    before = [(folder / name).read_bytes() for name in (Row.FILE, GRID_FILE)]
+    with pytest.raises(RunError, match="holds a run of other sets, bases or options"):
+        Run(grid_of(tmp_path, "llama", **{"methods": ["base"], **other}), folder)
+    assert [(folder / name).read_bytes() for name in (Row.FILE, GRID_FILE)] == before
+
+
+def test_methods_and_seeds_are_added_to_a_run(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    measure(grid_of(tmp_path, "llama", methods=["base"]), folder)
+    measure(grid_of(tmp_path, "llama", methods=["malp"], seeds=[0, 1]), folder)
+    found = sorted((row.method, row.seed) for row in read(folder, Row) if row.user == "ada")
+    assert found == [("base", 0), ("malp", 0), ("malp", 1)]
 
 
 def test_a_grid_may_name_a_preset_of_its_own(tmp_path: Path) -> None:
