@@ -124,7 +124,7 @@ class _Field(ProgressColumn):
 
 
 class Bars(Progress):
-    """One bar a job."""
+    """One bar a job, in few words: a line shall fit into eighty columns."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(
@@ -147,9 +147,9 @@ class Bars(Progress):
             self._bars[label],
             total=(done if final else planned) or None,
             completed=done,
-            trials=f"{done}/{planned} trials" if planned else "",
+            trials=f"{done}/{planned}" if planned else "",
             best=_best(job),
-            left=_left(job),
+            left=_left(job).removeprefix("about "),
             status=_status(job),
         )
 

@@ -21,8 +21,8 @@ def running(done: int, left: float | None = 65.0, status: str = "evaluating") ->
 class Written(Console):
     """A console whose text can be read."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(file=io.StringIO(), width=120, **options)
+    def __init__(self, *, width: int = 120, **options: Any) -> None:
+        super().__init__(file=io.StringIO(), width=width, **options)
 
     @property
     def text(self) -> str:
@@ -72,13 +72,20 @@ def test_on_a_terminal_each_job_has_a_bar_with_its_figures() -> None:
     for shown in (
         "anna",
         "ben",
-        "5/14 trials",
-        "2/14 trials",
+        "5/14",
+        "2/14",
         "best ROUGE-L 17.3",
-        "about 1:05 left",
+        "1:05 left",
         "waits for job_older",
     ):
         assert shown in console.text
+
+
+def test_a_bar_is_one_line_of_eighty_columns() -> None:
+    console = Written(width=80)
+    with Bars(console) as bars:
+        bars.show("diabetes-patient", running(14, status="publishing"))
+    assert [line.split()[-1] for line in console.text.strip().splitlines()] == ["publishing"]
 
 
 class Ending(ServiceClient):
