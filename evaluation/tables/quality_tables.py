@@ -23,7 +23,7 @@ def where(group: Group) -> str:
 
 
 def quality(group: Group, metrics: Sequence[Metric] = METRICS) -> Table:
-    """Table 3: methods by metrics. The best of a metric that has a better end stands out."""
+    """Table 3: methods by metrics. The best of a metric that has a better end stands out, among those on the most users."""
     methods = ordered(group.methods)
     found = [[estimate(per_user(group.rows, method, metric.name)) for metric in metrics] for method in methods]
     rows = [
@@ -124,8 +124,10 @@ def win_rate_table(judgements: Sequence[Judgement], agreements: Sequence[Agreeme
 def _best(found: Sequence[Sequence[Estimate | None]], metrics: Sequence[Metric]) -> frozenset[tuple[int, int]]:
     best = set()
     for column, metric in enumerate(metrics):
-        cells = {place: line[column] for place, line in enumerate(found)}
-        means = {place: metric.better * cell.mean for place, cell in cells.items() if cell is not None}
+        cells = {place: cell for place, line in enumerate(found) if (cell := line[column]) is not None}
+        # On fewer users than others were measured on, a mean may be better for the users alone.
+        most = max((cell.users for cell in cells.values()), default=0)
+        means = {place: metric.better * cell.mean for place, cell in cells.items() if cell.users == most}
         if metric.better and len(means) > 1:
             best |= {(place, column + 1) for place, value in means.items() if value == max(means.values())}
     return frozenset(best)

@@ -83,6 +83,8 @@ def test_table_3_marks_the_best_of_each_metric_that_has_a_better_end() -> None:
     assert best == {(1, 1), (1, 2), (1, 3), (0, 4)}
     assert quality_tables.quality(only(rows("base", [4.0]))).best == frozenset()
     assert "**9.00**" in quality_tables.quality(group).markdown()
+    on_fewer_users = only(rows("base", [4.0, 4.0]), rows("milp", [5.0, 5.0]), rows("random", [9.0]))
+    assert {place for place, column in quality_tables.quality(on_fewer_users).best if column == 2} == {2}
 
 
 def test_the_papers_improvement_stands_beside_ours_or_is_said_to_be_unknown() -> None:
