@@ -23,7 +23,7 @@ def where(group: Group) -> str:
 
 
 def quality(group: Group, metrics: Sequence[Metric] = METRICS) -> Table:
-    """Table 3: methods by metrics. The best of a metric that has a better end stands out, among those on the most users."""
+    """Table 3: methods by metrics. Of those on the most users the best stands out, where a metric has a better end."""
     methods = ordered(group.methods)
     found = [[estimate(per_user(group.rows, method, metric.name)) for metric in metrics] for method in methods]
     rows = [
