@@ -14,15 +14,23 @@ from evaluation.lines import append_line, read_lines
 R = TypeVar("R", "Row", "SearchRecord")
 
 
+@dataclass(frozen=True)
 class OfCell:
-    """What is of one cell of a grid: one method measured for one user, with one seed and variant."""
+    """What is of one cell of a grid: one method measured for one user.
+
+    Args:
+        set: name of the file the user is from.
+        base: name of the base model.
+        method: see `evaluation.measure.methods`.
+        variant: what differs from the standard grid, such as "space=layer" or "history=0.25"; empty: nothing.
+    """
 
     set: str
     base: str
     user: str
     method: str
-    variant: str
     seed: int
+    variant: str = ""
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -30,15 +38,11 @@ class OfCell:
         return self.set, self.base, self.user, self.method, self.variant, str(self.seed)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row(OfCell):
     """How one method answered one user's test part.
 
     Args:
-        set: name of the file the user is from.
-        base: name of the base model.
-        method: see `evaluation.methods`.
-        variant: what differs from the standard grid, such as "space=layer" or "history=0.25"; empty: nothing.
         rouge_1, rouge_l, persona_f1: means over the test part, 0..100.
         loss: mean cross-entropy of the response's tokens, nats.
         length: mean words of a response.
@@ -56,11 +60,6 @@ class Row(OfCell):
         per_sample: ROUGE-L and Persona F1 of each test sample, in time order.
     """
 
-    set: str
-    base: str
-    user: str
-    method: str
-    seed: int
     rouge_1: float
     rouge_l: float
     persona_f1: float
@@ -68,7 +67,6 @@ class Row(OfCell):
     length: float
     distinct_1: float
     distinct_2: float
-    variant: str = ""
     trials: int | None = None
     activated: bool | None = None
     layers: str | None = None
@@ -89,19 +87,13 @@ class Row(OfCell):
     FILE: ClassVar[str] = "rows.jsonl"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchRecord(OfCell):
     """One search: its trials by number, each with origin, state, layers, n, r, parameters, loss, rouge_l and their
     standard errors on validation, these four after every pass it made too; and the number of the one that won."""
 
-    set: str
-    base: str
-    user: str
-    method: str
-    seed: int
     trials: list[dict[str, Any]]
     winner: int
-    variant: str = ""
 
     FILE: ClassVar[str] = "searches.jsonl"
 

@@ -86,7 +86,7 @@ def in_words(job: Json) -> str:
     if best := _best(job):
         parts.append(best)
     if left := _left(job):
-        parts.append(left)
+        parts.append(f"about {left}")
     return ", ".join(parts)
 
 
@@ -109,7 +109,7 @@ def _best(job: Json) -> str:
 
 def _left(job: Json) -> str:
     left = job.get("seconds_left")
-    return "" if left is None or JobStatus(job["status"]).is_final else f"about {clock(left)} left"
+    return "" if left is None or JobStatus(job["status"]).is_final else f"{clock(left)} left"
 
 
 class _Field(ProgressColumn):
@@ -149,7 +149,7 @@ class Bars(Progress):
             completed=done,
             trials=f"{done}/{planned}" if planned else "",
             best=_best(job),
-            left=_left(job).removeprefix("about "),
+            left=_left(job),
             status=_status(job),
         )
 

@@ -18,17 +18,11 @@ PAIRS = tuple(("milp", other) for other in ("base", "dictionary_memory", "malp",
 """Who is set against whom: MiLP against whatever it should be better than."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Answers(OfCell):
     """What one method said to one user's test part: the i-th answer is to the i-th query, really answered by the i-th
     reference."""
 
-    set: str
-    base: str
-    user: str
-    method: str
-    variant: str
-    seed: int
     answers: list[str] = field(repr=False)
     queries: list[str] = field(repr=False)
     references: list[str] = field(repr=False)

@@ -141,12 +141,7 @@ FROM_OTHERS: frozenset[Method] = frozenset({"other_user", "domain_lora"})
 class Cell(OfCell):
     """One measurement to be made. `base` is its name in rows."""
 
-    set: str
-    base: str
-    user: str
     method: Method
-    seed: int
-    variant: str = ""
 
 
 def read_grid(path: Path) -> Grid:

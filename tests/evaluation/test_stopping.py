@@ -58,9 +58,9 @@ def test_a_record_from_before_the_losses_of_every_pass_were_kept_is_not_gone_thr
 
 def test_the_table_counts_a_design_once_that_two_searches_share() -> None:
     trials = [BASE, *KNOWN, trial(9, [8.0, 7.5, 7.0], 1.0)]
-    records = [SearchRecord("s", "b", "u", method, 0, trials, winner=1) for method in ("milp", "random")]
+    records = [SearchRecord("s", "b", "u", method, 0, trials=trials, winner=1) for method in ("milp", "random")]
     told = table(records, [0.95]).markdown()
     assert "| 0.95 | 2 of 3 (67%) | 1 of 1 | 0.00 |" in told
-    on_another_base = SearchRecord("s", "c", "u", "milp", 0, trials, winner=1)
+    on_another_base = SearchRecord("s", "c", "u", "milp", 0, trials=trials, winner=1)
     assert "| 0.95 | 4 of 6 (67%) | 2 of 2 | 0.00 |" in table([*records, on_another_base], [0.95]).markdown()
     assert "No search has a design" in table([]).markdown()
