@@ -5,9 +5,6 @@ Knows the model's insides; must not know training, decoding or stores. Several t
 
 from __future__ import annotations
 
-import hashlib
-import os
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from engine.attention import IMPLEMENTATION, Layout, Packed, laid_out, rotate_within
-from engine.base_folder import base_folder
+from engine.base_folder import base_folder, folder_digest
 from engine.errors import BaseModelError, UnknownArchitectureError
 from engine.fused_layers import fuse
 from engine.grouped import Route, Routing, StackRouter
@@ -169,7 +166,7 @@ def load_base(name: str, *, device: str = "auto", dtype: str = "auto", threads: 
             "Name a folder with config.json, tokenizer and safetensors weights, or a Hugging Face model."
         ) from error
     nn.Module.to(model, where)
-    return Base(model, tokenizer, name=name, digest=_digest(folder))
+    return Base(model, tokenizer, name=name, digest=folder_digest(folder))
 
 
 def _device(device: str) -> torch.device:
@@ -207,15 +204,3 @@ def _positions(config: Any) -> int:
 def _generation_ends(model: nn.Module) -> list[int]:
     ends = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     return [] if ends is None else list(ends) if isinstance(ends, list | tuple) else [ends]
-
-
-def _digest(folder: Path) -> str:
-    """SHA-256 over config.json and every weight file, names included."""
-    digest = hashlib.sha256()
-    files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
-    for file in files:
-        digest.update(f"{file.name}\0{os.path.getsize(file)}\0".encode())
-        with file.open("rb") as content:
-            for block in iter(lambda: content.read(1 << 22), b""):
-                digest.update(block)
-    return digest.hexdigest()

@@ -1,7 +1,12 @@
-"""Where a base's files lie. Must not import torch: whoever only asks whether there is a base need not wait for it."""
+"""Where a base's files lie, and what is in them.
+
+Must not import torch: whoever only asks whether there is a base need not wait for it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
 from pathlib import Path
 
 from engine.errors import BaseModelError
@@ -32,3 +37,15 @@ def base_folder(name: str) -> Path:
         raise BaseModelError(
             f"{name!r} is neither a local folder nor a Hugging Face model that can be fetched from here."
         ) from error
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over config.json and every weight file, names included."""
+    digest = hashlib.sha256()
+    files = [folder / "config.json", *sorted(folder.glob("*.safetensors"))]
+    for file in files:
+        digest.update(f"{file.name}\0{os.path.getsize(file)}\0".encode())
+        with file.open("rb") as content:
+            for block in iter(lambda: content.read(1 << 22), b""):
+                digest.update(block)
+    return digest.hexdigest()

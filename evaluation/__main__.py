@@ -14,14 +14,18 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import typer
 
+from adapters_store.errors import StoreError
 from app.cli.errors import CliError
-from evaluation.measure.grid import Grid, GridError, SetOf, read_grid
+from engine.errors import EngineError
+from evaluation.measure.claim import RunError
+from evaluation.measure.grid import Grid, GridError, SetOf, checked_grid, read_grid
 from evaluation.measure.progress import Progress
-from evaluation.measure.run import Run, RunError
+from evaluation.measure.run import Run
+from evaluation.results_files import file_name, read_all
 
 GRIDS = Path(__file__).parent / "measure" / "grids"
 FIRST_USERS = 10
-"""Of each file where no GPU is named: a cut by a fixed rule, not by result."""
+"""Of each file without --full: a cut by a fixed rule, not by result."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -53,10 +57,11 @@ def evaluate(
     """Measure which method serves each user best, and write tables, plots and a report."""
     from app.logging import configure_logging
     from evaluation.report.writing import write_report
-    from evaluation.results_files import read_all
 
     configure_logging("warning")
     try:
+        if grid is not None and full:
+            raise GridError(f"{grid} says itself what is measured: leave --full out.")
         chosen = read_grid(grid or GRIDS / _named(bool(data), full))
         changes = {
             "sets": _sets(data, chosen, None if full else FIRST_USERS, users),
@@ -66,15 +71,20 @@ def evaluate(
             "bases": base or chosen.bases,
             "keep_texts": keep_texts or chosen.keep_texts,
         }
-        chosen = Grid.model_validate({**chosen.model_dump(), **changes})
+        chosen = checked_grid({**chosen.model_dump(), **changes})
         with Run(chosen, out) as run:
             if known is not None:
-                typer.echo(f"{run.adopt(read_all(known))} rows were measured before", err=True)
-            with Progress(run.todo(), chosen.trials) as progress:
+                taken = run.adopt(read_all(known))
+                commits = ", ".join(sorted({row.commit for row in taken}))
+                typer.echo(f"{len(taken)} rows were measured before{f' (at {commits})' if commits else ''}", err=True)
+            with Progress(run.todo(), chosen) as progress:
                 problems = run.measure(progress)
-    except (CliError, GridError, RunError, ValueError) as error:
+    except (CliError, EngineError, GridError, RunError, StoreError, ValueError) as error:
         typer.echo(f"milp: {error}", err=True)
         raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; the same command goes on, `python -m evaluation.report {out}` reports so far", err=True)
+        raise typer.Exit(130) from None
     for problem in problems:
         typer.echo(f"not measured: {problem}", err=True)
     write_report(out)
@@ -91,7 +101,7 @@ def _named(with_data: bool, full: bool) -> str:
 
 
 def _sets(data: list[Path] | None, grid: Grid, first: int | None, users: int | None) -> list[SetOf]:
-    sets = [SetOf(name=path.stem, paths=[path], first=first) for path in data] if data else grid.sets
+    sets = [SetOf(name=file_name(path.stem), paths=[path], first=first) for path in data] if data else grid.sets
     return [of.model_copy(update={"first": users}) for of in sets] if users else sets
 
 

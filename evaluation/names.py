@@ -23,13 +23,15 @@ METHODS = {
 """What a method is called."""
 
 BASELINES = ("base", "dictionary_memory", "malp")
-"""What MiLP has to beat: whatever needs no training for a user (the paper's baselines that are measured here)."""
+"""What MiLP has to beat: whatever needs no training for a user (the paper's baselines that are measured here).
+They draw nothing: measured once, they stand for every seed."""
 
 MEMORIES = ("dictionary_memory", "malp")
 """Methods that put the past into the prompt and so pay for it in tokens."""
 
-CONTROLS = ("other_user", "domain_lora")
-"""What tells a person from their domain: a stack of somebody else, and one of everybody else."""
+CONTROLS = {"other_user": "milp", "domain_lora": "default_lora"}
+"""What tells a person from their domain: a stack of somebody else, and one of everybody else. Each by the method that
+trains for the person as it does for the others, so that only the person differs."""
 
 SPACES = ("num", "size", "layer", "num+size", "num+layer", "size+layer")
 """The search subspaces of the paper's Table 5; all three together are the standard variant, named ''."""

@@ -22,7 +22,7 @@ PERMUTATIONS = 9999
 GATE_TARGET = 0.8
 """Of those for whom MiLP is worse on test, the share that the gate shall hold back."""
 
-_SAME = 1e-9
+SAME = 1e-9
 """Two scores that differ by less are a tie: they went through rounding and averaging."""
 
 
@@ -154,7 +154,7 @@ def compare(a: Mapping[str, float], b: Mapping[str, float], better: int = 1) -> 
         return None
     first, second = [a[user] for user in users], [b[user] for user in users]
     gains = [better * (x - y) for x, y in zip(first, second, strict=True)]
-    won, lost = sum(gain > _SAME for gain in gains), sum(gain < -_SAME for gain in gains)
+    won, lost = sum(gain > SAME for gain in gains), sum(gain < -SAME for gain in gains)
     paired = paired_bootstrap(first, second)
     alone = len(users) == 1
     mean_a, mean_b = math.fsum(first) / len(users), math.fsum(second) / len(users)
@@ -177,20 +177,32 @@ def compare(a: Mapping[str, float], b: Mapping[str, float], better: int = 1) -> 
     )
 
 
-def compared(group: Group, a: str, b: str, metric: Metric, variant: str = "") -> Comparison | None:
-    """Compare two methods of one group in one variant."""
-    first, second = (per_user(group.rows, method, metric.name, variant) for method in (a, b))
+def compared(
+    group: Group, a: str, b: str, metric: Metric, variant: str = "", variant_b: str | None = None
+) -> Comparison | None:
+    """Compare two methods of one group, on the users and seeds that both have; baselines have every seed.
+
+    Args:
+        variant: of both, but for `variant_b` where it is given.
+    """
+    of_a, of_b = (a, variant), (b, variant if variant_b is None else variant_b)
+    rows: Sequence[Row] = group.rows
+    if not {a, b} & set(BASELINES):
+        seeds = [{(row.user, row.seed) for row in rows if (row.method, row.variant) == of} for of in (of_a, of_b)]
+        rows = [row for row in rows if (row.user, row.seed) in seeds[0] & seeds[1]]
+    first, second = (per_user(rows, method, metric.name, of) for method, of in (of_a, of_b))
     return compare(first, second, metric.better)
 
 
 def best_baseline(group: Group, metric: Metric, method: str = "milp") -> str | None:
-    """The baseline with the best mean, over the users whom the method and all measured baselines have; None without.
+    """The baseline with the best mean, over the users whom the method and all baselines measured on its users have;
+    None without.
 
     Chosen once for a set, on its test part, which favours the baseline.
     """
-    measured = [name for name in BASELINES if name in group.methods]
-    scores = {name: per_user(group.rows, name, metric.name) for name in (*measured, method)}
-    users = set.intersection(*(set(found) for found in scores.values()))
+    scores = {name: per_user(group.rows, name, metric.name) for name in (*BASELINES, method)}
+    measured = [name for name in BASELINES if scores[name].keys() & scores[method].keys()]
+    users = set.intersection(*(set(scores[name]) for name in (*measured, method)))
     if not measured or not users:
         return None
     return max(measured, key=lambda name: metric.better * math.fsum(scores[name][user] for user in users))
@@ -210,8 +222,8 @@ def gate_record(group: Group, against: Sequence[str] = BASELINES) -> GateRecord 
     margins = [(margin, bool(row.activated)) for row in gated if (margin := _margin(group, row, present)) is not None]
     if not margins:
         return None
-    worse = [activated for margin, activated in margins if margin < -_SAME]
-    better = [activated for margin, activated in margins if margin > _SAME]
+    worse = [activated for margin, activated in margins if margin < -SAME]
+    better = [activated for margin, activated in margins if margin > SAME]
     return GateRecord(
         against=present,
         cells=len(margins),

@@ -83,6 +83,10 @@ def read(given: Given) -> Imported:
             found.drop(f"{UNANSWERED}, for there is no output of it", number)
         else:
             found.add(user, question.input, output, number)
+    asked = {str(question.id) for question in questions}
+    for number, name in enumerate(golds, start=1):
+        if name not in asked:
+            found.drop("output whose question is not in the first file, counted in the second", number)
     whose = "who wrote a profile (user_id)" if questions[0].user_id is not None else "questions, each with its profile"
     return found.result(whose, "question")
 

@@ -14,7 +14,7 @@ from app.errors import InvalidImportError
 from app.importers.alike import alike_groups
 from app.importers.given import Given
 from app.importers.reading import parsed
-from app.importers.result import UNANSWERED, UNASKED, Collector, Imported
+from app.importers.result import TEXTLESS, UNANSWERED, UNASKED, Collector, Imported
 from app.importers.turns import Turns, paired
 
 _DOCTOR, _PATIENT = "Assistant", "User"
@@ -38,7 +38,7 @@ def read(given: Given) -> Imported:
     for number, dialogue in enumerate(dialogues, start=1):
         turns = list(_turns(dialogue, number))
         said = [turn for turn in turns if turn[1]]
-        found.drop("turn without a text", number, len(turns) - len(said))
+        found.drop(TEXTLESS, number, len(turns) - len(said))
         held.append(paired(said))
     names = [given.user] * len(held) if given.user else _simulated(held, given.file.data)
     for number, (name, dialogue) in enumerate(zip(names, held, strict=True), start=1):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from app.errors import InvalidImportError
 from app.importers.given import Given
-from app.importers.result import UNANSWERED, UNASKED, Collector, Imported
+from app.importers.result import TEXTLESS, UNANSWERED, UNASKED, Collector, Imported
 from app.importers.turns import paired
 from app.schemas.common import Time
 
@@ -40,6 +40,8 @@ def read(given: Given) -> Imported:
                 found.drop("turn of a role that is neither user nor assistant", number)
             elif text is None:
                 found.drop("turn that is not text", number)
+            elif not text.strip():
+                found.drop(TEXTLESS, number)
             else:
                 turns.append((message.role == "assistant", text))
         held = paired(turns)

@@ -20,6 +20,7 @@ DUPLICATE = "pair that the user has already"
 UNKEEPABLE = "text with a NUL or half a character, which no database keeps"
 UNANSWERED = "question that nobody answers"
 UNASKED = "answer without a question"
+TEXTLESS = "turn without a text"
 UNREAD_TIME = "time that cannot be read; its pair was kept without it"
 
 

@@ -25,7 +25,7 @@ def paired(turns: Iterable[tuple[bool, str]]) -> Turns:
     """Pair turns.
 
     Args:
-        turns: (whether it is an answer, its text); an answer without text is none.
+        turns: (whether it is an answer, its text), none of them blank.
     """
     pairs: list[tuple[str, str]] = []
     asked: list[str] = []
@@ -33,9 +33,9 @@ def paired(turns: Iterable[tuple[bool, str]]) -> Turns:
     for is_answer, text in turns:
         if not is_answer:
             asked.append(text)
-        elif asked and text.strip():
+        elif asked:
             pairs.append(("\n".join(asked), text))
             asked = []
-        elif text.strip():
+        else:
             unasked += 1
     return Turns(pairs, len(asked), unasked)

@@ -176,6 +176,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="a run's folder, with its answers.jsonl")
     parser.add_argument("--url", required=True, help="such as http://127.0.0.1:8000/v1")
     parser.add_argument("--model", required=True)
+    parser.add_argument("--against", action="append", help="a method that MiLP is set against; may be repeated")
     parser.add_argument("--samples", type=int, help="queries of a user at most; all unless given")
     given = parser.parse_args()
 
@@ -184,10 +185,11 @@ def main() -> None:
 
     try:
         with Judge(given.url, given.model, os.environ.get(API_KEY)) as judge:
-            judge_run(given.folder, judge, samples=given.samples, progress=shown)
+            methods = [("milp", other) for other in given.against] if given.against else PAIRS
+            judge_run(given.folder, judge, methods, given.samples, shown)
     except (JudgeError, ValueError) as error:
         sys.exit(f"\n{error}")
-    print(file=sys.stderr)
+    print(f"\npython -m evaluation.report {given.folder} puts what it said into the report", file=sys.stderr)
 
 
 if __name__ == "__main__":

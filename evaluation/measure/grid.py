@@ -9,10 +9,12 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from app.job_options import JobOptions
+from evaluation.names import MEMORIES, SPACES
 from evaluation.rows import OfCell
 
 Method = Literal[
@@ -21,27 +23,14 @@ Method = Literal[
     "malp",
     "default_lora",
     "default_averaged",
-    "random",
     "milp",
+    "random",
     "milp_memory",
     "other_user",
     "domain_lora",
 ]
-METHODS: tuple[Method, ...] = (
-    "base",
-    "dictionary_memory",
-    "malp",
-    "default_lora",
-    "default_averaged",
-    "milp",
-    "random",
-    "milp_memory",
-    "other_user",
-    "domain_lora",
-)
+METHODS: tuple[Method, ...] = get_args(Method)
 """In the order they are run: what another needs comes before it."""
-SUBSPACES = ("num", "size", "layer", "num+size", "num+layer", "size+layer")
-"""The ablation's (MiLP, Table 5); the whole space is the standard grid's."""
 
 
 class GridError(Exception):
@@ -61,14 +50,15 @@ class SetOf(BaseModel):
 
 
 class Sensitivity(BaseModel):
-    """Values that MiLP is run with in place of the standard ones, one at a time."""
+    """Values that MiLP is run with in place of the standard ones, one at a time; the memories too, where it is how much
+    they remember."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    history: list[float] = []
-    trials: list[int] = []
-    learning_rate: list[float] = []
-    epochs: list[int] = []
+    history: list[Annotated[float, Field(gt=0, le=1)]] = []
+    trials: list[Annotated[int, Field(ge=2, le=1000)]] = []
+    learning_rate: list[Annotated[float, Field(gt=0, le=1)]] = []
+    epochs: list[Annotated[int, Field(ge=1, le=100)]] = []
 
 
 class Grid(BaseModel):
@@ -94,17 +84,33 @@ class Grid(BaseModel):
     sensitivity: Sensitivity = Sensitivity()
     keep_texts: bool = False
 
+    @field_validator("options")
+    @classmethod
+    def _options_are_a_jobs(cls, options: dict[str, Any]) -> dict[str, Any]:
+        try:
+            JobOptions(**options)
+        except ValidationError as error:
+            raise ValueError(_first(error)) from None
+        return options
+
+    @model_validator(mode="after")
+    def _names_are_unlike(self) -> Self:
+        for what, names in (("sets", [of.name for of in self.sets]), ("bases", list(self.named_bases))):
+            if len(set(names)) < len(getattr(self, what)):
+                raise ValueError(f"two {what} have the same name; rows could not tell them apart")
+        return self
+
     @property
     def named_bases(self) -> dict[str, str]:
         """Every base by the name that rows give it: a folder's own, without where it lies."""
         return {Path(base).name if Path(base).is_dir() else base: base for base in self.bases}
 
     def variants(self) -> list[str]:
-        """Names of all variants of MiLP; the standard one, the first, is empty."""
+        """Names of all variants; the standard one, the first, is empty."""
         named = [(name, value) for name, values in self.sensitivity for value in values]
         return [
             "",
-            *(f"space={subspace}" for subspace in SUBSPACES if self.ablation),
+            *(f"space={subspace}" for subspace in SPACES if self.ablation),
             *(f"{name}={value:g}" for name, value in named),
         ]
 
@@ -116,9 +122,9 @@ class Grid(BaseModel):
         """
         for seed in self.seeds:
             for variant in self.variants():
-                methods = self.methods if not variant else [m for m in self.methods if m == "milp"]
-                own = [m for m in METHODS if m in methods and m not in FROM_OTHERS]
-                others = [m for m in METHODS if m in methods and m in FROM_OTHERS]
+                methods = [m for m in METHODS if m in self.methods and _varies(m, variant)]
+                own = [m for m in methods if m not in FROM_OTHERS]
+                others = [m for m in methods if m in FROM_OTHERS]
                 for of_round in (own, others):
                     yield from self._round(users, of_round, seed, variant)
 
@@ -137,6 +143,11 @@ FROM_OTHERS: frozenset[Method] = frozenset({"other_user", "domain_lora"})
 """Controls that need the other users' searches or histories: run when all of a set's are there."""
 
 
+def _varies(method: Method, variant: str) -> bool:
+    """Whether a variant is something else for this method than the standard grid."""
+    return not variant or method == "milp" or (method in MEMORIES and variant.startswith("history="))
+
+
 @dataclass(frozen=True)
 class Cell(OfCell):
     """One measurement to be made. `base` is its name in rows."""
@@ -152,19 +163,33 @@ def read_grid(path: Path) -> Grid:
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        grid = Grid.model_validate(raw)
     except OSError as error:
         raise GridError(f"{path} cannot be read ({error.strerror}).") from error
     except tomllib.TOMLDecodeError as error:
         raise GridError(f"{path} is no TOML: {error}.") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise GridError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
-    here = path.parent
+    grid, here = checked_grid(raw, f"{path}: "), path.parent
     sets = [of.model_copy(update={"paths": [here / p for p in of.paths]}) for of in grid.sets]
     bases = [str(here / base) if (here / base).is_dir() else base for base in grid.bases]
-    grid = grid.model_copy(update={"sets": sets, "bases": bases})
-    for what, names in (("sets", [of.name for of in sets]), ("bases", list(grid.named_bases))):
-        if len(set(names)) < len(getattr(grid, what)):
-            raise GridError(f"{path}: two {what} have the same name; rows could not tell them apart.")
-    return grid
+    return checked_grid({**grid.model_dump(), "sets": sets, "bases": bases}, f"{path}: ")
+
+
+def checked_grid(values: Mapping[str, Any], where: str = "") -> Grid:
+    """A grid of these values.
+
+    Args:
+        where: what an error's message begins with.
+
+    Raises:
+        GridError: a value is none that a grid has.
+    """
+    try:
+        return Grid.model_validate(values)
+    except ValidationError as error:
+        raise GridError(f"{where}{_first(error)}.") from error
+
+
+def _first(error: ValidationError) -> str:
+    """The first thing that is wrong, and where."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg']}".removeprefix(": ").replace("Value error, ", "", 1)

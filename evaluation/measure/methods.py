@@ -94,6 +94,10 @@ class Methods:
         self.on_trials: Callable[[int], None] = lambda _done: None
 
     @property
+    def searches(self) -> Searches:
+        return self._searches
+
+    @property
     def base(self) -> Base:
         return self._searches.base
 
@@ -110,11 +114,13 @@ class Methods:
         """
         return self._of[cell.method](cell, self.person(cell))
 
+    def whole(self, cell: Cell) -> Person:
+        """Whose test part is answered, with all that is known of them, by which answers of every variant are scored."""
+        return self._people[cell.user]
+
     def person(self, cell: Cell) -> Person:
-        """Whose test part is answered, with as much known of them as the cell's variant says."""
-        person = self._people[cell.user]
-        name, _, value = cell.variant.partition("=")
-        return person.remembering(float(value)) if name == "history" else person
+        """The same person, with as much known of them as the cell's variant says: what a method may learn from."""
+        return self.whole(cell).as_in(cell.variant)
 
     def _remembering(self, person: Person, memory: Callable[[Sequence[Sample], str, int], Prompting]) -> Answering:
         began = time.perf_counter()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from app.cli.histories import History, read_histories
@@ -36,6 +36,11 @@ class Person:
     def known(self) -> tuple[Sample, ...]:
         """All that happened before the test part: what answers it may have learned or remember."""
         return (*self.split.train, *self.split.validation)
+
+    def as_in(self, variant: str) -> Person:
+        """The same person, with as much known of them as a variant of a grid says."""
+        name, _, value = variant.partition("=")
+        return self.remembering(float(value)) if name == "history" else self
 
     def remembering(self, share: float) -> Person:
         """The same person with the latest share (0..1) of what is known only, `FEWEST_KNOWN` samples at least.
@@ -84,4 +89,9 @@ def _person(name: str, history: History) -> Person | None:
         samples.setdefault(sample_digest(sample.query, sample.response), sample)
     if len(samples) < MIN_SAMPLES:
         return None
-    return Person(name, history.user_id, history.profile or "", split_in_time(list(samples.values())))
+    return Person(name, history.user_id, history.profile or "", split_in_time(sorted(samples.values(), key=_when)))
+
+
+def _when(sample: Sample) -> datetime:
+    """What has no time happened when the service received it, which is after all that has one."""
+    return sample.time or datetime.max.replace(tzinfo=UTC)

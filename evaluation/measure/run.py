@@ -6,9 +6,8 @@ Must not know how a method works, or what is made of the rows.
 from __future__ import annotations
 
 import hashlib
-import json
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -16,26 +15,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from app.settings import Settings
 from engine.evaluation import Evaluation
 from evaluation.judge.answers import Answers, keep_answers
+from evaluation.measure.claim import claim
 from evaluation.measure.grid import Cell, Grid
 from evaluation.measure.methods import Answering, Methods, UnmeasurableError, options_of
 from evaluation.measure.people import Person, read_people
 from evaluation.measure.scores import answer_test, prompt_tokens, summarised
 from evaluation.measure.searches import Searches, SearchFailedError
+from evaluation.names import BASELINES
 from evaluation.rows import Row, SearchRecord, append, read
 
-GRID_FILE = "grid.json"
-WHICH_CELLS = frozenset({"methods", "seeds", "ablation", "sensitivity"})
-"""Parts of a grid that say which cells are measured, not how: a run may go on with more of them."""
-SEEDLESS = frozenset({"base", "dictionary_memory", "malp"})
-"""Methods that draw nothing: measured once, and written for every seed."""
 _ROOT = Path(__file__).resolve().parents[2]
-
-
-class RunError(Exception):
-    """A run cannot be begun or gone on with; the message says what to do."""
 
 
 class Listener(Protocol):
@@ -62,6 +53,7 @@ class Run:
 
     Raises:
         RunError: the folder holds a run that measures otherwise.
+        BaseModelError: a base is not there.
         CliError, ValueError: a set cannot be read.
     """
 
@@ -70,7 +62,7 @@ class Run:
         self._people = {of.name: read_people(of.name, of.paths, of.first, of.exclude) for of in grid.sets}
         self._open = ExitStack()
         self._searches: dict[str, Searches] = {}
-        self._claim()
+        claim(folder, grid, self._people)
 
     def __enter__(self) -> Self:
         return self
@@ -80,22 +72,40 @@ class Run:
     ) -> None:
         self._open.close()
 
-    def adopt(self, rows: Iterable[Row]) -> int:
-        """Take over rows that were measured before, such as the committed ones; how many of the grid's that were.
+    def adopt(self, rows: Iterable[Row]) -> list[Row]:
+        """Take over rows that were measured before, such as the committed ones; those that were taken.
 
-        The commit stands in them. Stacks of other users that controls need are trained again from them.
+        None is taken from another split of a history, or from a search with other trials: it would not belong with
+        what is measured now. The commit stands in them. Stacks of other users that controls need are trained again.
         """
-        missing = {cell.key for cell in self.todo()}
-        taken = [row for row in rows if row.key in missing]
+        missing = {cell.key: cell for cell in self.todo()}
+        taken = [row for row in rows if row.key in missing and self._belongs(row, missing[row.key])]
         for row in taken:
             append(self._folder, row)
-        return len(taken)
+        return taken
+
+    def _belongs(self, row: Row, cell: Cell) -> bool:
+        person = next(person for person in self._people[cell.set] if person.user == cell.user).as_in(cell.variant)
+        parts = (person.split.train, person.split.validation, person.split.test)
+        if (row.train, row.validation, row.test) != tuple(map(len, parts)):
+            return False
+        return row.trials is None or row.trials == options_of(self._grid, cell).trials
 
     def todo(self) -> list[Cell]:
         """The cells that are not measured yet, in the order they will be."""
         users = {name: [person.user for person in people] for name, people in self._people.items()}
         done = {row.key for row in read(self._folder, Row)}
         return [cell for cell in self._grid.cells(users) if cell.key not in done]
+
+    def methods(self, cell: Cell) -> Methods:
+        """All methods for the people of the cell's set on its base, which is loaded where it is not."""
+        if cell.base not in self._searches:
+            name = hashlib.sha256(cell.base.encode()).hexdigest()[:16]
+            opened = self._open.enter_context(
+                Searches(self._folder / "searches" / name, self._grid.named_bases[cell.base])
+            )
+            self._searches[cell.base] = opened
+        return Methods(self._grid, self._searches[cell.base], self._people[cell.set], self._row)
 
     def measure(self, listener: Listener) -> list[str]:
         """Measure what is left. Each row is on disk before the next cell begins.
@@ -117,7 +127,7 @@ class Run:
     def _one(self, cell: Cell, listener: Listener) -> str:
         row = self._of_an_earlier_seed(cell)
         if row is None:
-            methods = self._methods(cell)
+            methods = self.methods(cell)
             methods.on_trials = listener.trials
             measured = _measured(cell, methods, self._commit)
             row = measured.row
@@ -130,7 +140,7 @@ class Run:
         return f"ROUGE-L {row.rouge_l:.1f}, Persona F1 {row.persona_f1:.2f}"
 
     def _of_an_earlier_seed(self, cell: Cell) -> Row | None:
-        if cell.method not in SEEDLESS:
+        if cell.method not in BASELINES:
             return None
         alike = (row for row in read(self._folder, Row) if row.key[:-1] == cell.key[:-1])
         row = next(alike, None)
@@ -138,31 +148,6 @@ class Run:
 
     def _row(self, key: tuple[str, ...]) -> Row | None:
         return next((row for row in read(self._folder, Row) if row.key == key), None)
-
-    def _methods(self, cell: Cell) -> Methods:
-        if cell.base not in self._searches:
-            name = hashlib.sha256(cell.base.encode()).hexdigest()[:16]
-            opened = self._open.enter_context(
-                Searches(self._folder / "searches" / name, self._grid.named_bases[cell.base])
-            )
-            self._searches[cell.base] = opened
-        return Methods(self._grid, self._searches[cell.base], self._people[cell.set], self._row)
-
-    def _claim(self) -> None:
-        """Write the grid into the folder. One that is there must measure as this one does, or rows would not belong
-        together."""
-        told = json.loads(self._grid.model_dump_json())
-        # What a job takes from the environment is as much a part of the grid as what its file says.
-        options = options_of(self._grid, Cell("", "", "", "milp", 0))
-        told["resolved"] = options.resolve(Settings(_env_file=None)).model_dump(mode="json")
-        path = self._folder / GRID_FILE
-        if path.exists() and _how(json.loads(path.read_text(encoding="utf-8"))) != _how(told):
-            raise RunError(
-                f"{self._folder} holds a run of other sets, bases or options, or one with other settings (MILP_ "
-                "variables). Go on with that one (methods and seeds may be added), or name another folder."
-            )
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
 
     @cached_property
     def _commit(self) -> str:
@@ -173,13 +158,9 @@ class Run:
             return ""
 
 
-def _how(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in told.items() if name not in WHICH_CELLS}
-
-
 def _measured(cell: Cell, methods: Methods, commit: str) -> Measured:
     person, answering, base = methods.person(cell), methods.answering(cell), methods.base
-    evaluation = answer_test(base, answering.stack, answering.prompt, person, methods.settings)
+    evaluation = answer_test(base, answering.stack, answering.prompt, methods.whole(cell), methods.settings)
     split, search, stack = person.split, answering.search, answering.stack
     values: dict[str, Any] = {
         **asdict(cell),

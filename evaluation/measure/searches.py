@@ -17,6 +17,7 @@ from sqlmodel import Session, col, select
 from app.job_options import JobOptions
 from app.job_states import JobStatus, TrialState
 from app.repositories import history, jobs, trials, users, versions
+from app.repositories.history import sample_digest
 from app.settings import Settings
 from app.tables import Job, Trial
 from engine.base import Base
@@ -63,7 +64,10 @@ class Searches:
     """
 
     def __init__(self, folder: Path, base_name: str) -> None:
-        self._settings = Settings(_env_file=None, data_dir=folder, base_model=base_name, log_level="error")
+        # Whatever the environment names for the service: this database and store are the run's own.
+        self._settings = Settings(
+            _env_file=None, data_dir=folder, database_url="", store_url="", base_model=base_name, log_level="error"
+        )
         self._proposer = Proposer()
         self._context = Context(self._settings, self._proposer.ask)
 
@@ -80,6 +84,11 @@ class Searches:
     @property
     def base(self) -> Base:
         return self._context.base
+
+    @property
+    def context(self) -> Context:
+        """Database, store and base of the jobs."""
+        return self._context
 
     @property
     def settings(self) -> Settings:
@@ -127,10 +136,13 @@ class Searches:
         }
         everything = [sample for part in parts.values() for sample in part]
         history.add_samples(session, TENANT, user, everything, self._settings.max_history_samples)
-        ids = iter([row.id or 0 for row in history.samples_in_order(session, TENANT, user)])
+        ids = history.ids_by_digest(session, TENANT, user)
         job = jobs.create_job(session, TENANT, user, options.resolve(self._settings))
         # The split is the person's: with a shortened train part it is not the one that the service would make.
-        job.split = {part: [next(ids) for _ in samples] for part, samples in parts.items()}
+        job.split = {
+            part: [ids[sample_digest(sample.query, sample.response)] for sample in samples]
+            for part, samples in parts.items()
+        }
         other = _latest(session, _user_id(person, like)) if like is not None else None
         if other is not None and other.status == JobStatus.succeeded:
             share_design(session, job, other)

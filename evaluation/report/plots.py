@@ -151,9 +151,8 @@ def chosen_layers(group: Group, searches: Sequence[SearchRecord]) -> Plot | None
     chosen = series.layer_shares([row.layers for row in group.rows if row.method == "milp" and not row.variant])
     if not chosen:
         return None
-    tried = series.layer_shares(
-        [trial.get("layers") for search in searches if search.method == "milp" for trial in search.trials]
-    )
+    standard = [search for search in searches if search.method == "milp" and not search.variant]
+    tried = series.layer_shares([trial.get("layers") for search in standard for trial in search.trials])
     figure, axes = _figure()
     axes.bar(range(len(chosen)), [100 * share for share in chosen], color=_BLUE, width=0.7, label="in the winners")
     if len(tried) == len(chosen):
@@ -166,11 +165,14 @@ def chosen_layers(group: Group, searches: Sequence[SearchRecord]) -> Plot | None
     axes.set_xlabel("Layer, 0 is nearest the input", color=_INK)
     axes.set_ylabel("Share of configurations, percent", color=_INK)
     axes.legend(frameon=False, fontsize=9, labelcolor=_INK, loc="upper left", bbox_to_anchor=(0, 1.14), ncols=2)
-    often = ", ".join(f"{number}: {100 * share:.0f} %" for number, share in enumerate(chosen))
+    often, all_of_them = (
+        ", ".join(f"{number}: {100 * share:.0f} %" for number, share in enumerate(shares)) for shares in (chosen, tried)
+    )
+    beside = f" Beside it, of all that were tried: {all_of_them}." if tried else ""
     return Plot(
         "layers",
         f"Which layers are chosen: {group.name} on {group.base}",
-        f"Bars of how many winners use each layer ({often}).",
+        f"Bars of how many winners use each layer ({often}).{beside}",
         "A winner that is the base itself uses none. Where a bar is above its mark, winners use the layer more than "
         "trials do.",
         _png(figure),

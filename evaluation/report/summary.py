@@ -28,8 +28,10 @@ from evaluation.report.series import gains
 from evaluation.rows import Row
 from evaluation.statistics import (
     GATE_TARGET,
+    SAME,
     Comparison,
     Group,
+    compare,
     compared,
     estimate,
     gate_record,
@@ -116,7 +118,7 @@ def _losses(group: Group) -> list[str]:
     if found is None:
         return []
     baseline, users = found
-    lost = [gain for gain in users if gain.mean < 0]
+    lost = [gain for gain in users if gain.mean < -SAME]
     if not lost:
         return [f"For no user is MiLP's ROUGE-L below that of {label(baseline)}."]
     named = [f"{gain.user} by {-gain.mean:.2f}" for gain in lost[:_NAMED]]
@@ -135,7 +137,7 @@ def _better_than_milp(group: Group) -> list[str]:
         ahead = []
         for method in ordered(group.methods - {"milp"}):
             found = compared(group, "milp", method, metric)
-            if found and metric.better * found.difference < 0:
+            if found and metric.better * found.difference < -SAME:
                 ahead.append(f"{label(method)} (by {abs(found.difference):.{metric.digits}f})")
         if ahead:
             said.append(f"Better than MiLP in the mean of {metric.label}: {_listed(ahead)}.")
@@ -197,11 +199,11 @@ def _cost(group: Group) -> list[str]:
         f"keeps {kept}, and its prompts have {means['prompt_tokens']:.1f} tokens."
     ]
     for memory in MEMORIES:
-        theirs = estimate(per_user(group.rows, memory, "prompt_tokens"))
-        if theirs:
-            saved = theirs.mean - means["prompt_tokens"]
-            more = f"{abs(saved):.1f} {'more' if saved >= 0 else 'fewer'}"
-            said.append(f"A prompt of {label(memory)} has {theirs.mean:.1f}: {more}.")
+        theirs, own = (per_user(group.rows, name, "prompt_tokens") for name in (memory, "milp"))
+        tokens = compare(theirs, own)
+        if tokens:
+            more = f"{abs(tokens.difference):.1f} {'more' if tokens.difference >= 0 else 'fewer'}"
+            said.append(f"On the same users, a prompt of {label(memory)} has {tokens.a:.1f}: {more}.")
     return said
 
 
@@ -225,6 +227,8 @@ def _gaps(group: Group) -> list[str]:
         said.append(f"Left out, for not being finite: {numbers.count(missing, 'score')}.")
     if not any(method in group.methods for method in BASELINES):
         said.append("No baseline was measured.")
+    if not any(row.variant.startswith("history=") for row in group.rows):
+        said.append("No shorter history was measured, so quality against its length is not drawn.")
     return said
 
 

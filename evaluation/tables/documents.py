@@ -38,10 +38,12 @@ def all_tables(
 
 
 def short_tables(rows: Sequence[Row]) -> list[Table]:
-    """What a reader wants first: the improvement, the methods' scores, the gate."""
+    """What a reader wants first: the improvement, the methods' scores, whom MiLP beats and whom not, the gate."""
     found = groups(rows)
-    scores = [quality_tables.quality(group, (ROUGE_1, ROUGE_L, PERSONA_F1)) for group in found]
-    return [quality_tables.improvements(found), *scores, grid_tables.gate(found)]
+    tables = [quality_tables.improvements(found)]
+    for group in found:
+        tables += [quality_tables.quality(group, (ROUGE_1, ROUGE_L, PERSONA_F1)), quality_tables.paired(group)]
+    return [*tables, grid_tables.gate(found)]
 
 
 def markdown(tables: Sequence[Table]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from evaluation.names import BASELINES, CONTROLS, MEMORIES, PERSONA_F1, ROUGE_L, SPACES, label, ordered
+from evaluation.names import BASELINES, CONTROLS, MEMORIES, PERSONA_F1, ROUGE_L, SPACES, Metric, label, ordered
 from evaluation.statistics import GATE_TARGET, Comparison, Group, compare, compared, estimate, gate_record, per_user
 from evaluation.tables import numbers, paper
 from evaluation.tables.markdown import Table
@@ -35,9 +35,9 @@ def knob(variant: str) -> tuple[str, str]:
     return name, value
 
 
-def against_standard(group: Group, method: str, variant: str, metric: str = ROUGE_L.name) -> Comparison | None:
-    """A variant of a method against its standard, on the users that have both."""
-    return compare(per_user(group.rows, method, metric, variant), per_user(group.rows, method, metric))
+def against_standard(group: Group, method: str, variant: str, metric: Metric = ROUGE_L) -> Comparison | None:
+    """A variant of a method against its standard, on the users and seeds that have both."""
+    return compared(group, method, method, metric, variant, "")
 
 
 def ablation(group: Group) -> Table:
@@ -46,7 +46,7 @@ def ablation(group: Group) -> Table:
     rows = []
     for space in [*(space for space in SPACES if space in present), *sorted(present - set(SPACES))]:
         rouge, persona = (
-            against_standard(group, "milp", f"{_SPACE}{space}", metric.name) for metric in (ROUGE_L, PERSONA_F1)
+            against_standard(group, "milp", f"{_SPACE}{space}", metric) for metric in (ROUGE_L, PERSONA_F1)
         )
         own = estimate(per_user(group.rows, "milp", ROUGE_L.name, f"{_SPACE}{space}"))
         cells = [
@@ -74,7 +74,7 @@ def sensitivity(group: Group) -> Table:
     for variant in variants(group):
         name, value = knob(variant)
         for method in ordered(row.method for row in group.rows if row.variant == variant):
-            rouge, persona = (against_standard(group, method, variant, metric.name) for metric in (ROUGE_L, PERSONA_F1))
+            rouge, persona = (against_standard(group, method, variant, metric) for metric in (ROUGE_L, PERSONA_F1))
             own = estimate(per_user(group.rows, method, ROUGE_L.name, variant))
             cells = [_KNOBS.get(name, name), value, label(method), numbers.mean(own, 2), numbers.difference(rouge)]
             rows.append([*cells, numbers.p_value(rouge), numbers.difference(persona), str(rouge.users if rouge else 0)])
@@ -87,19 +87,19 @@ def sensitivity(group: Group) -> Table:
 def controls(group: Group) -> Table:
     """Personal, or merely of the domain? MiLP against stacks that know the domain and not the person."""
     rows = []
-    for control in CONTROLS:
+    for control, own in CONTROLS.items():
         above, gain = compared(group, "milp", control, ROUGE_L), compared(group, control, "base", ROUGE_L)
         if above is None:
             continue
         persona = compared(group, "milp", control, PERSONA_F1)
         cells = [label(control), f"{above.b:.2f}", numbers.difference(above), numbers.p_value(above)]
         cells += [numbers.record(above), numbers.difference(persona), numbers.difference(gain)]
-        rows.append([*cells, _domain_share(group, control), str(above.users)])
+        rows.append([*cells, label(own), _share_of_gain(group, control, own), str(above.users)])
     head = ["Control", "ROUGE-L", "MiLP above it", "p", "won / tied / lost", "Persona F1, MiLP above it"]
-    head += ["above the base", "share of MiLP's gain", "Users"]
+    head += ["above the base", "trained like", "share of that one's gain", "Users"]
     note = (
-        "The share of MiLP's gain over the base in ROUGE-L that the control has too is what the domain explains; the "
-        "rest is personal."
+        "The control is trained like the method that is named, but on others: the share of that one's gain over the "
+        "base in ROUGE-L that the control has too is what the domain explains; the rest is personal."
     )
     absent = "No control was measured: whether the gain is personal or merely of the domain is not known."
     return Table(f"Controls: {where(group)}", head, rows, note if rows else absent)
@@ -120,7 +120,12 @@ def cost(group: Group) -> Table:
         rows.append([*cells, *(_saved(group, method, memory) for memory in MEMORIES)])
     head = ["Method", "Learning and choosing", "Trained parameters", "Stored", "Prompt, tokens"]
     head += [f"fewer than {label(memory)}" for memory in MEMORIES]
-    return Table(f"Cost of a user: {where(group)}", head, rows, "Means over users and seeds.")
+    return Table(
+        f"Cost of a user: {where(group)}",
+        head,
+        rows,
+        "Means over users and seeds; differences are on the users that both have.",
+    )
 
 
 def gate(groups: Sequence[Group]) -> Table:
@@ -153,11 +158,11 @@ def _place(variant: str) -> tuple[int, str, float, str]:
     return known.index(name) if name in known else len(known), name, number, value
 
 
-def _domain_share(group: Group, control: str) -> str:
-    """(control - base) / (MiLP - base) on the users of all three, where MiLP gains at all."""
-    milp, other, base = (per_user(group.rows, name, ROUGE_L.name) for name in ("milp", control, "base"))
-    users = milp.keys() & other.keys() & base.keys()
-    gain = sum(milp[user] - base[user] for user in users)
+def _share_of_gain(group: Group, control: str, own: str) -> str:
+    """(control - base) / (own - base) on the users of all three, where `own` gains at all."""
+    person, other, base = (per_user(group.rows, name, ROUGE_L.name) for name in (own, control, "base"))
+    users = person.keys() & other.keys() & base.keys()
+    gain = sum(person[user] - base[user] for user in users)
     return f"{100 * sum(other[user] - base[user] for user in users) / gain:.0f} %" if gain > 0 else numbers.NONE
 
 

@@ -38,7 +38,10 @@ def quality(group: Group, metrics: Sequence[Metric] = METRICS) -> Table:
     unlike = len({row[-1] for row in rows}) > 1
     note = "Means over users, with 95 % bootstrap intervals over users; seeds of a user are averaged first."
     if unlike:
-        note += " Not every method was measured on every user: compare by the paired table."
+        note += " Not every method was measured on every user: compare by the paired table; the best stands out among "
+        note += "those on the most users."
+    if commits := sorted({row.commit for row in group.rows if row.commit and not row.variant}):
+        note += f" Measured at {', '.join(commits)}."
     return Table(
         f"Methods (the paper's Table 3): {where(group)}",
         ["Method", *(metric.label for metric in metrics), "Users"],

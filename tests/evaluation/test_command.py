@@ -83,10 +83,73 @@ def test_what_cannot_be_measured_ends_the_command_with_the_reason(
     assert said in result.stderr
 
 
+def test_a_base_that_is_not_there_ends_the_command_with_the_reason(tmp_path: Path, people: Path) -> None:
+    result = evaluate(tmp_path / "run", people, tmp_path / "nothing", "--method", "base")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert f"milp: there is no folder '{tmp_path / 'nothing'}'" in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_two_files_of_one_name_are_refused_for_rows_could_not_tell_them_apart(
+    tmp_path: Path, people: Path, base: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    twin = write_people(tmp_path / "other" / people.name, "zoe")
+    result = evaluate(tmp_path / "run", people, base, "--data", str(twin))
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "milp: two sets have the same name; rows could not tell them apart.\n",
+    )
+
+
+def test_a_files_name_may_have_spaces(tmp_path: Path, base: Path) -> None:
+    spaced = write_people(tmp_path / "my people.jsonl", "ada")
+    assert evaluate(tmp_path / "run", spaced, base, "--method", "base").exit_code == 0
+    assert [row.set for row in read(tmp_path / "run", Row)] == ["my-people"]
+
+
+def test_a_grids_file_says_all_of_what_is_measured(tmp_path: Path, people: Path, base: Path) -> None:
+    write_people(tmp_path / "others.jsonl", "zoe")
+    save_tiny_model("gpt2", tmp_path / "other")
+    grid = tmp_path / "grid.toml"
+    grid.write_text(
+        f'bases = ["{base.name}", "other"]\nmethods = ["base", "malp"]\nseeds = [3]\n'
+        "[sensitivity]\nhistory = [0.5]\n"
+        f'[[sets]]\nname = "one"\npaths = ["{people.name}"]\nfirst = 1\n'
+        '[[sets]]\nname = "two"\npaths = ["others.jsonl"]\n'
+    )
+    result = CliRunner().invoke(app, [str(grid), "--out", str(tmp_path / "run")])
+    assert result.exit_code == 0, result.stderr
+    measured = {(row.set, row.user, row.base, row.method, row.variant) for row in read(tmp_path / "run", Row)}
+    assert measured == {
+        (name, user, of, method, variant)
+        for name, user in (("one", "ada"), ("two", "zoe"))
+        for of in (base.name, "other")
+        for method, variant in (("base", ""), ("malp", ""), ("malp", "history=0.5"))
+    }
+    assert {row.seed for row in read(tmp_path / "run", Row)} == {3}
+    both = CliRunner().invoke(app, [str(grid), "--full", "--out", str(tmp_path / "run")])
+    assert (both.exit_code, "leave --full out" in both.stderr) == (1, True)
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    tmp_path: Path, people: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("evaluation.measure.run.Run.measure", interrupted)
+    result = evaluate(tmp_path / "run", people, base, "--method", "base")
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (
+        130,
+        f"stopped; the same command goes on, `python -m evaluation.report {tmp_path / 'run'}` reports so far",
+    )
+
+
 def test_a_run_of_other_arguments_is_left_as_it_is(tmp_path: Path, people: Path, base: Path) -> None:
     evaluate(tmp_path / "run", people, base, "--method", "base")
     refused = evaluate(tmp_path / "run", people, base, "--method", "base", "--users", "1")
-    assert (refused.exit_code, "holds a run of other sets" in refused.stderr) == (1, True)
+    assert (refused.exit_code, "(other histories)" in refused.stderr) == (1, True)
 
 
 def test_which_grid_is_run_and_on_whom_is_a_fixed_rule() -> None:

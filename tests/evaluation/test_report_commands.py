@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.judge import asking, labels
+from evaluation.judge.judgements import read_judgements
 from evaluation.report import writing
 from evaluation.results_files import ROOT
 from evaluation.rows import append
@@ -44,6 +45,18 @@ def test_a_judge_that_cannot_be_reached_ends_the_command_with_what_to_do(
     call(monkeypatch, folder, "--url", "http://127.0.0.1:9/v1", "--model", "m")
     with pytest.raises(SystemExit, match="run the same command again"):
         asking.main()
+
+
+def test_the_judge_is_asked_of_the_method_one_names_and_says_how_to_report_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Answers that are the same word for word are a tie without a question.
+    for method in ("milp", "base", "milp_memory"):
+        keep_answers(folder, "u0", method, ["same"])
+    call(monkeypatch, folder, "--url", "http://127.0.0.1:9/v1", "--model", "m", "--against", "milp_memory")
+    asking.main()
+    assert [(given.first, given.second) for given in read_judgements(folder)] == [("milp", "milp_memory")]
+    assert f"python -m evaluation.report {folder} puts" in capsys.readouterr().err
 
 
 def test_a_run_without_texts_ends_the_commands_that_need_them_with_what_to_do(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import operator
 
 import pytest
 
@@ -97,6 +99,53 @@ def test_the_permutation_test_of_few_users_is_exact() -> None:
     mixed = compare({"a": 2.0, "b": 0.0}, {"a": 1.0, "b": 1.0})
     assert mixed is not None
     assert mixed.p == 1.0
+
+
+def flips_as_far_from_zero(differences: list[float]) -> float:
+    """Share of all ways to flip the signs whose sum is at least as far from zero, counted one by one."""
+    observed = abs(sum(differences))
+    ways = [sum(map(operator.mul, signs, differences)) for signs in itertools.product((1, -1), repeat=len(differences))]
+    return sum(abs(way) >= observed - 1e-9 for way in ways) / len(ways)
+
+
+def test_the_permutation_test_is_exact_up_to_thirteen_users_and_near_it_beyond() -> None:
+    differences = [((7 * place) % 11 - 3) / 2 for place in range(14)]
+    for users, within in ((13, 1e-12), (14, 0.01)):
+        some = {f"u{place:02}": value for place, value in enumerate(differences[:users])}
+        found = compare(some, dict.fromkeys(some, 0.0))
+        assert found is not None
+        assert found.p == pytest.approx(flips_as_far_from_zero(differences[:users]), abs=within)
+
+
+def test_the_interval_of_a_mean_is_that_of_all_resamples_of_the_users() -> None:
+    scores = {"a": 1.0, "b": 2.0, "c": 4.0, "d": 8.0, "e": 16.0}
+    means = sorted(sum(drawn) / 5 for drawn in itertools.product(scores.values(), repeat=5))
+    low, high = means[int(0.025 * len(means))], means[int(0.975 * len(means))]
+    found = estimate(scores)
+    assert found is not None
+    assert (found.low, found.high) == (pytest.approx(low, abs=0.3), pytest.approx(high, abs=0.3))
+
+
+def test_two_methods_are_compared_on_the_seeds_that_both_have_and_a_baseline_has_every_seed() -> None:
+    milp = [row("u0", "milp", score, seed=seed) for seed, score in enumerate((4.0, 10.0, 13.0))]
+    group = only(milp, rows("default_lora", [3.0]), rows("base", [2.0]), rows("milp", [5.0], variant="epochs=2"))
+    on_one_seed, on_all = (compared(group, "milp", other, ROUGE_L) for other in ("default_lora", "base"))
+    assert on_one_seed is not None
+    assert on_all is not None
+    assert (on_one_seed.a, on_one_seed.b, on_one_seed.difference) == (4.0, 3.0, 1.0)
+    assert (on_all.a, on_all.b) == (9.0, 2.0)
+    varied = compared(group, "milp", "milp", ROUGE_L, "epochs=2", "")
+    assert varied is not None
+    assert (varied.a, varied.b) == (5.0, 4.0)
+    other_seed = only(milp[1:], rows("default_lora", [3.0]))
+    assert compared(other_seed, "milp", "default_lora", ROUGE_L) is None
+
+
+def test_a_baseline_without_a_user_of_milps_does_not_hide_the_others() -> None:
+    group = only(rows("milp", [5.0]), rows("base", [4.0]), [row("u9", "malp", 9.0)])
+    found = improvement(group, ROUGE_L)
+    assert found is not None
+    assert found.baseline == "base"
 
 
 def test_won_tied_and_lost_go_by_what_is_better() -> None:

@@ -14,9 +14,10 @@ from app.cli.conversions import convert_file
 from app.cli.errors import CliError
 from app.cli.histories import read_histories
 from app.embedded.service import EmbeddedService
+from app.importers.formats import NAMES
 from app.settings import Settings
 from tests.app.cli.service import milp, one_line
-from tests.app.importers.files import FIXTURES
+from tests.app.importers.files import EXAMPLES, FIXTURES
 
 NOWHERE = ["--url", "http://127.0.0.1:9"]
 
@@ -92,6 +93,20 @@ def test_a_name_says_whose_a_file_is_or_whose_of_a_file_are_wanted(tmp_path: Pat
     assert [user.name for user in converted("malp.json", "pat", as_format="malp").users] == ["pat"]
     with pytest.raises(CliError, match="holds no user 'pat'"):
         converted("malp.json", "pat", "sam", as_format="malp")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_format_becomes_a_file_of_histories_that_can_be_read_again(tmp_path: Path, name: str) -> None:
+    file, second = EXAMPLES[name]
+    arguments = ["--format", name, *(["--second-file", str(FIXTURES / second)] if second else []), "--out", "out.jsonl"]
+    ran = milp("import", str(FIXTURES / file), *arguments, *NOWHERE, folder=tmp_path)
+    assert ran.code == 0, ran.err
+    converted = convert_file(name, FIXTURES / file, second and FIXTURES / second, [], Settings(_env_file=None))
+    assert [(history.user_id, history.samples) for history in read_histories(tmp_path / "out.jsonl")] == [
+        (history.user_id, history.samples) for history in converted.histories
+    ]
+    # Each fixture has something that is left out, and that is said.
+    assert ran.out.count("Left out: ") == len(converted.imported.dropped) > 0
 
 
 def test_a_profile_that_a_file_does_not_have_leaves_the_services_as_it_is(tmp_path: Path) -> None:

@@ -10,6 +10,17 @@ from app.importers.given import Given
 from app.importers.reading import Source
 from app.importers.result import Imported, Limits
 
+EXAMPLES = {
+    "milp": ("milp.jsonl", None),
+    "openai-chat": ("openai_chat.jsonl", None),
+    "csv": ("table.csv", None),
+    "lamp": ("lamp4_questions.json", "lamp4_outputs.json"),
+    "amazonqa": ("amazonqa.jsonl", None),
+    "malp": ("malp.json", None),
+    "msp": ("msp.txt", None),
+    "irc": ("2008-06-03.small.ascii.txt", "2008-06-03.small.annotation.txt"),
+}
+"""A file of each format, and its second file where it has one."""
 FIXTURES = Path(__file__).with_name("fixtures")
 LIMITS = Limits(sample_chars=200, profile_chars=40)
 

@@ -38,6 +38,13 @@ def test_an_entry_is_lamps_own_question_about_its_text_and_the_output_is_the_las
     }
 
 
+def test_an_output_whose_question_is_not_there_is_counted() -> None:
+    golds = [{"id": "7", "output": "New"}, {"id": "8", "output": "Old"}]
+    asked = json.dumps([question(HEADLINE, {"text": "a", "title": "b"})])
+    result = imported("lamp", asked, json.dumps({"task": "LaMP_4", "golds": golds}))
+    assert dropped(result) == {"output whose question is not in the first file, counted in the second": (1, (2,))}
+
+
 def test_without_outputs_the_profiles_are_the_histories() -> None:
     result = imported("lamp", fixture("lamp4_questions.json"))
     assert [len(found) for found in pairs(result).values()] == [3, 1]

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from app.errors import InvalidImportError, InvalidInputError, InvalidJsonError
-from app.importers.result import DUPLICATE, UNANSWERED, UNASKED
+from app.importers.result import DUPLICATE, TEXTLESS, UNANSWERED, UNASKED
 from tests.app.importers.files import dropped, fixture, imported, pairs, times
 
 LINE = json.dumps({"messages": [{"role": "user", "content": "a?"}, {"role": "assistant", "content": "b."}]})
@@ -39,6 +39,14 @@ def test_every_turn_that_is_of_no_use_is_counted_with_its_lines() -> None:
         "turn that is not text": (1, (5,)),
         DUPLICATE: (1, (5,)),
     }
+
+
+def test_the_answer_after_a_tools_call_is_the_questions_and_the_turn_without_text_is_counted() -> None:
+    said = [("user", "late?"), ("assistant", ""), ("tool", "10"), ("assistant", "By ten minutes."), ("user", " ")]
+    line = json.dumps({"messages": [{"role": role, "content": text} for role, text in said]})
+    result = imported("openai-chat", line, user="ann")
+    assert pairs(result) == {"ann": [("late?", "By ten minutes.")]}
+    assert dropped(result)[TEXTLESS] == (2, (1,))
 
 
 def test_lines_that_name_no_user_are_the_named_users() -> None:

@@ -13,7 +13,7 @@ from app.importers.formats import NAMES
 from app.imports import MOST_USERS
 from app.main import create_app
 from app.settings import Settings
-from tests.app.importers.files import fixture
+from tests.app.importers.files import EXAMPLES, fixture, imported
 from tests.support.keys import AUTH
 
 PATH = "/v1/imports"
@@ -66,6 +66,24 @@ def test_two_files_come_in_a_form_and_the_names_of_files_say_the_day(api: TestCl
     assert [(user["user_id"][:4], user["added"]) for user in body["users"]] == [("irc-", 2), ("irc-", 2), ("irc-", 1)]
     path = f"/v1/users/{body['users'][0]['user_id']}/history"
     assert [item["time"][:16] for item in api.get(path).json()["items"]] == ["2008-06-03T11:59", "2008-06-03T12:01"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_of_every_format_is_stored_as_it_is_converted(api: TestClient, name: str) -> None:
+    first, second = (None if file is None else fixture(file) for file in EXAMPLES[name])
+    assert first is not None
+    files = {"file": (first.name, first.data)} | ({"second_file": (second.name, second.data)} if second else {})
+    body = api.post(PATH, params={"format": name}, files=files).json()
+    expected = imported(name, first, second)
+    assert {user["name"]: user["added"] for user in body["users"]} == {
+        user.name: len(user.samples) for user in expected.users
+    }
+    assert [(entry["reason"], entry["count"]) for entry in body["dropped"]] == [
+        (entry.reason, entry.count) for entry in expected.dropped
+    ]
+    path = f"/v1/users/{body['users'][0]['user_id']}/history"
+    stored = [(item["query"], item["response"]) for item in api.get(path).json()["items"]]
+    assert stored == [(sample.query, sample.response) for sample in expected.users[0].samples]
 
 
 def test_names_that_are_no_ids_become_some_and_a_profile_is_kept(api: TestClient) -> None:

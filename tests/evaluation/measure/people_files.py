@@ -18,7 +18,7 @@ def write_people(path: Path, *names: str, samples: int = 20) -> Path:
                 {
                     "query": f"{name} asks about {_TOPICS[i % 7]} on day {i}?",
                     "response": f"{name} likes {_TOPICS[i % 7]}, as always on day {i}.",
-                    "time": f"2026-01-{i % 28 + 1:02d}T08:00:00Z",
+                    "time": f"2026-{i // 28 + 1:02d}-{i % 28 + 1:02d}T08:00:00Z",
                 }
                 for i in range(samples)
             ],

@@ -41,7 +41,16 @@ def test_controls_that_need_the_others_come_after_all_of_them() -> None:
     assert [cell.method for cell in cells] == ["milp"] * 3 + ["other_user", "domain_lora"] * 3
 
 
-def test_variants_are_of_milp_alone() -> None:
+def test_the_memories_are_varied_in_how_much_they_remember() -> None:
+    methods = ["base", "malp", "dictionary_memory", "default_lora", "milp", "random"]
+    cells = grid(methods=methods, sensitivity={"history": [0.25], "trials": [8]}).cells(USERS)
+    varied = {(cell.variant, cell.method) for cell in cells if cell.variant}
+    assert varied == {("trials=8", "milp")} | {
+        ("history=0.25", method) for method in ("dictionary_memory", "malp", "milp")
+    }
+
+
+def test_variants_of_a_search_are_of_milp_alone() -> None:
     chosen = grid(ablation=True, sensitivity={"history": [0.25], "epochs": [1]})
     assert chosen.variants() == [
         "",
@@ -73,6 +82,9 @@ def test_paths_are_relative_to_the_file_and_a_folder_is_named_without_where_it_l
         ('bases = ["b"]', "sets: Field required"),
         ('bases = ["b"]\nmethods = ["magic"]\n[[sets]]\nname = "s"\npaths = ["p"]', "methods.0: Input should be"),
         ('bases = ["b"]\ncolour = 1\n[[sets]]\nname = "s"\npaths = ["p"]', "colour: Extra inputs"),
+        ('bases = ["b"]\noptions = { colour = 1 }\n[[sets]]\nname = "s"\npaths = ["p"]', "options: colour: Extra"),
+        ('bases = ["b"]\n[sensitivity]\nhistory = [2.0]\n[[sets]]\nname = "s"\npaths = ["p"]', "less than or equal"),
+        ('bases = ["b", "b"]\n[[sets]]\nname = "s"\npaths = ["p"]', "two bases have the same name"),
         ('bases = ["b"]\n' + '[[sets]]\nname = "s"\npaths = ["p"]\n' * 2, "two sets have the same name"),
     ],
 )

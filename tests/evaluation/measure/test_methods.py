@@ -9,6 +9,7 @@ import pytest
 
 from evaluation.measure.grid import Cell, Grid, Method, SetOf
 from evaluation.measure.methods import options_of
+from evaluation.names import SPACES
 
 GRID = Grid(sets=[SetOf(name="s", paths=[Path("p")])], bases=["b"], trials=24, options={"epochs": 2})
 
@@ -27,8 +28,7 @@ STANDARD = {"preset": "standard", "trials": 24, "epochs": 2, "seed": 5}
         ("milp", "", {}),
         ("random", "", {"surrogate": "random"}),
         ("milp_memory", "", {}),
-        ("milp", "space=num+size", {"subspace": ["num", "size"]}),
-        ("milp", "space=layer", {"subspace": ["layer"]}),
+        *(("milp", f"space={space}", {"subspace": space.split("+")}) for space in SPACES),
         ("milp", "trials=8", {"trials": 8}),
         ("milp", "epochs=1", {"epochs": 1}),
         ("milp", "learning_rate=0.0005", {"learning_rate": 0.0005}),

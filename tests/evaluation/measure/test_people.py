@@ -17,6 +17,18 @@ def test_a_history_is_split_in_time_as_the_service_splits_it(tmp_path: Path) -> 
     assert (person.set, person.user, person.profile) == ("s", "ada", "ada keeps a garden.")
 
 
+def test_a_history_is_put_in_time_order_first_and_what_has_no_time_comes_last(tmp_path: Path) -> None:
+    path = write_people(tmp_path / "p.jsonl", "ada")
+    told = json.loads(path.read_text())
+    told["samples"].reverse()
+    for sample in told["samples"][:2]:
+        del sample["time"]
+    path.write_text(json.dumps(told))
+    (person,) = read_people("s", [path])
+    days = [sample.query.rsplit(" ", 1)[1] for sample in (*person.known, *person.split.test)]
+    assert days == [f"{day}?" for day in (*range(18), 19, 18)]
+
+
 def test_only_the_first_users_are_taken_and_files_follow_one_another(tmp_path: Path) -> None:
     files = [write_people(tmp_path / "a.jsonl", "ada", "bob"), write_people(tmp_path / "b.jsonl", "eve")]
     assert [person.user for person in read_people("s", files)] == ["ada", "bob", "eve"]

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from sqlmodel import select
 
+from app.repositories import history
+from app.tables import Job
+from evaluation.measure.claim import GRID_FILE, RunError
 from evaluation.measure.grid import METHODS, Cell, Grid, SetOf
-from evaluation.measure.run import GRID_FILE, Run, RunError
+from evaluation.measure.run import Run
+from evaluation.measure.scores import answer_test
+from evaluation.measure.searches import TENANT
 from evaluation.rows import Row, SearchRecord, read
 from tests.evaluation.measure.people_files import write_people
 from tests.support.families import save_tiny_model
@@ -101,8 +109,8 @@ def test_rows_measured_before_are_not_measured_again_and_serve_the_controls(tmp_
     measure(grid, tmp_path / "first")
     known = [row for row in read(tmp_path / "first", Row) if row.method in ("base", "milp")]
     with Run(grid, tmp_path / "second") as run:
-        assert run.adopt([replace(row, per_sample={}) for row in known]) == 4
-        assert run.adopt(known) == 0
+        assert len(run.adopt([replace(row, per_sample={}) for row in known])) == 4
+        assert run.adopt(known) == []
         listener = Silent()
         assert run.measure(listener) == []
     assert sorted(listener.ended) == ["ada milp_memory", "ada other_user", "bob milp_memory", "bob other_user"]
@@ -136,7 +144,6 @@ def test_a_run_goes_on_where_it_was_and_gives_the_same_numbers(tmp_path: Path) -
     assert measure(grid, folder) == []
 
 
-@pytest.mark.slow  # that a run gone on with gives the same numbers is tested beside it
 def test_the_same_grid_and_seeds_measure_the_same_in_another_folder(tmp_path: Path) -> None:
     grid = grid_of(tmp_path, "llama", methods=["default_lora", "milp"], people=["ada"])
     for name in ("one", "two"):
@@ -156,26 +163,132 @@ def test_a_method_that_draws_nothing_is_measured_once_and_written_for_every_seed
 
 @pytest.mark.parametrize("family", ["gpt2", "roberta"])
 def test_bases_of_other_families_are_measured_too(tmp_path: Path, family: str) -> None:
-    folder = tmp_path / "run"
-    measure(grid_of(tmp_path, family, methods=["base", "malp", "default_lora", "milp"], people=["ada"]), folder)
-    assert len(by_cell(folder)) == 4
+    folder, methods = tmp_path / "run", ["base", "malp", "default_lora", "milp", "milp_memory"]
+    measure(grid_of(tmp_path, family, methods=methods, people=["ada"]), folder)
+    found = by_cell(folder)
+    assert {method for _, method in found} == set(methods)
+    assert all(0.0 < row.loss < 20.0 for row in found.values())
+    base, default = found["ada", "base"], found["ada", "default_lora"]
+    assert (base.parameters, base.layers) == (0, None)
+    # Layers of this base were trained: the answers' loss is another, and lower on what people keep saying.
+    assert default.layers == "1" * len(default.layers or "")
+    assert default.parameters > 0
+    assert default.loss < base.loss
 
 
-def test_less_history_is_what_the_search_learns_from_and_the_test_part_stays(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    measure(grid_of(tmp_path, "llama", methods=["milp"], people=["ada"], sensitivity={"history": [0.5]}), folder)
-    rows = {row.variant: row for row in read(folder, Row)}
-    assert (rows[""].train, rows[""].test) == (12, 4)
-    less = rows["history=0.5"]
-    assert (less.train, less.validation, less.test) == (6, 2, 4)
+def test_one_run_measures_several_sets_and_bases_and_each_row_says_which(tmp_path: Path) -> None:
+    sets = [SetOf(name=name, paths=[write_people(tmp_path / f"{name}.jsonl", name)]) for name in ("left", "right")]
+    bases = [str(save_tiny_model(family, tmp_path / family)) for family in ("llama", "gpt2")]
+    grid = Grid.model_validate({"sets": sets, "bases": bases, "methods": ["base", "default_lora"]})
+    measure(grid, tmp_path / "run")
+    rows = read(tmp_path / "run", Row)
+    assert sorted((row.set, row.user, row.base, row.method) for row in rows) == [
+        (name, name, base, method)
+        for name in ("left", "right")
+        for base in ("gpt2", "llama")
+        for method in ("base", "default_lora")
+    ]
+    assert len({row.loss for row in rows}) == len(rows)
 
 
-@pytest.mark.parametrize("other", [{"trials": 5}, {"options": {"epochs": 3}}])
-def test_a_folder_with_a_run_that_measures_otherwise_is_not_touched(tmp_path: Path, other: dict[str, Any]) -> None:
+def test_less_history_is_what_is_learned_and_remembered_and_the_test_part_and_its_words_stay(tmp_path: Path) -> None:
+    folder, half = tmp_path / "run", {"history": [0.5]}
+    grid = grid_of(tmp_path, "llama", methods=["base", "malp", "milp"], people=["ada"], sensitivity=half)
+    measure(grid, folder)
+    rows = {(row.method, row.variant): row for row in read(folder, Row)}
+    assert set(rows) == {("base", ""), ("malp", ""), ("milp", ""), ("malp", "history=0.5"), ("milp", "history=0.5")}
+    assert (rows["milp", ""].train, rows["milp", ""].test) == (12, 4)
+    for method in ("malp", "milp"):
+        less = rows[method, "history=0.5"]
+        assert (less.train, less.validation, less.test) == (6, 2, 4)
+
+
+def test_persona_f1_asks_for_the_words_of_the_whole_history_however_much_was_learned(tmp_path: Path) -> None:
+    grid = grid_of(tmp_path, "llama", methods=["malp"], people=["ada"], sensitivity={"history": [0.5]})
+    with Run(grid, tmp_path / "run") as run:
+        whole, less = run.todo()
+        methods = run.methods(less)
+        assert methods.whole(less) == methods.person(whole)
+        assert methods.person(less).split.train != methods.whole(less).split.train
+        run.measure(Silent())
+        answered = answer_test(
+            methods.base, None, methods.answering(less).prompt, methods.whole(less), methods.settings
+        )
+    row = next(row for row in read(tmp_path / "run", Row) if row.variant)
+    assert row.per_sample["persona_f1"] == answered.persona_f1
+
+
+def test_what_a_control_trains_again_of_another_user_is_what_was_published_for_them(tmp_path: Path) -> None:
+    grid = grid_of(tmp_path, "llama", methods=["milp", "other_user"])
+    with Run(grid, tmp_path / "run") as run:
+        cells = {(cell.user, cell.method): cell for cell in run.todo()}
+        run.measure(Silent())
+        methods = run.methods(cells["bob", "milp"])
+        published = methods.answering(cells["bob", "milp"]).stack
+        again = methods.answering(cells["ada", "other_user"]).stack
+    assert published is not None
+    assert again is not None
+    assert again.configuration == published.configuration
+    for name, tensor in published.a.items():
+        torch.testing.assert_close(again.a[name].to(tensor), tensor, rtol=0, atol=0)
+        torch.testing.assert_close(again.b[name].to(tensor), published.b[name], rtol=0, atol=0)
+
+
+def test_a_history_that_is_not_in_time_order_is_split_by_time_and_no_test_sample_is_learned(tmp_path: Path) -> None:
+    grid = grid_of(tmp_path, "llama", methods=["milp"], people=["ada"])
+    file = tmp_path / "people.jsonl"
+    told = json.loads(file.read_text())
+    told["samples"].reverse()
+    # These happened when they were received, after all others.
+    for sample in told["samples"][:2]:
+        del sample["time"]
+    file.write_text(json.dumps(told))
+    with Run(grid, tmp_path / "run") as run:
+        (cell,) = run.todo()
+        run.measure(Silent())
+        context = run.methods(cell).searches.context
+        with context.database.read() as session:
+            (job,) = session.exec(select(Job)).all()
+            parts = {
+                part: [row.query for row in history.samples_by_ids(session, TENANT, (job.split or {})[part])]
+                for part in ("train", "validation", "test")
+            }
+    days = {part: [int(query.rsplit(" ", 1)[1].rstrip("?")) for query in queries] for part, queries in parts.items()}
+    assert days == {"train": [*range(12)], "validation": [12, 13, 14, 15], "test": [16, 17, 19, 18]}
+
+
+def test_rows_of_another_split_or_of_searches_with_other_trials_are_not_taken_over(tmp_path: Path) -> None:
+    grid = grid_of(tmp_path, "llama", methods=["base", "milp"], people=["ada"])
+    measure(grid, tmp_path / "first")
+    base, milp = read(tmp_path / "first", Row)
+    with Run(grid, tmp_path / "second") as run:
+        assert run.adopt([replace(base, train=13, validation=3), replace(milp, trials=24)]) == []
+        assert run.adopt([base, milp]) == [base, milp]
+
+
+def test_a_database_that_the_environment_names_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = grid_of(tmp_path, "llama", methods=["milp"], people=["ada"])
+    for name in ("database", "store"):
+        monkeypatch.setenv(f"MILP_{name.upper()}_URL", f"nosuch://{name}")
+    measure(grid, tmp_path / "run")
+    assert (tmp_path / "run" / "searches").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"trials": 5}, "job_options, trials"),
+        ({"options": {"epochs": 3}}, "job_options, options"),
+        ({"people": ["ada", "eve"]}, "histories"),
+    ],
+)
+def test_a_folder_with_a_run_that_measures_otherwise_is_not_touched(
+    tmp_path: Path, other: dict[str, Any], said: str
+) -> None:
     folder = tmp_path / "run"
     measure(grid_of(tmp_path, "llama", methods=["base"]), folder)
     before = [(folder / name).read_bytes() for name in (Row.FILE, GRID_FILE)]
-    with pytest.raises(RunError, match="holds a run of other sets, bases or options"):
+    with pytest.raises(RunError, match=rf"holds a run that measures otherwise \(other {said}\)"):
         Run(grid_of(tmp_path, "llama", **{"methods": ["base"], **other}), folder)
     assert [(folder / name).read_bytes() for name in (Row.FILE, GRID_FILE)] == before
 
@@ -198,7 +311,7 @@ def test_other_settings_in_the_environment_are_another_grid(tmp_path: Path, monk
     grid, folder = grid_of(tmp_path, "llama", methods=["base"]), tmp_path / "run"
     measure(grid, folder)
     monkeypatch.setenv("MILP_LABEL_SMOOTHING", "0.3")
-    with pytest.raises(RunError, match="with other settings"):
+    with pytest.raises(RunError, match=r"measures otherwise \(other job_options\)"):
         Run(grid, folder)
 
 

@@ -25,7 +25,12 @@ def everything() -> tuple[Group, list[SearchRecord]]:
     made += rows("random", [5.0, 5.0], trials=4) + rows("milp", [3.0, 3.0], variant="history=0.25")
     made += [row("a_$x$_<b>", "milp", 7.0, layers=None, trials=4), row("a_$x$_<b>", "base", 6.0)]
     (group,) = groups(made)
-    return group, [search("u0", TRIALS, 1), search("u$1", TRIALS, 1), search("u0", TRIALS, 1, method="random")]
+    return group, [
+        search("u0", TRIALS, 1),
+        search("u$1", TRIALS, 1),
+        search("u0", TRIALS, 1, method="random"),
+        search("u0", [trial("001", 1.0, 1.0)] * 4, 0, variant="space=layer"),
+    ]
 
 
 def pictures(group: Group, searches: Sequence[SearchRecord]) -> dict[str, plots.Plot]:
@@ -45,6 +50,8 @@ def test_everything_measured_is_drawn_and_said_in_words() -> None:
     assert "3 users" in found["gains"].alt
     assert "1 lose" in found["gains"].alt
     assert "0: 67 %, 1: 67 %, 2: 0 %" in found["layers"].alt
+    # One layer of three in the trials of the base alone; what variants tried does not count.
+    assert found["layers"].alt.endswith("tried: 0: 75 %, 1: 50 %, 2: 25 %.")
     assert found["fronts"].alt.startswith("2 panels")
 
 

@@ -115,7 +115,7 @@ def test_cost_is_said_beside_the_prompts_it_saves() -> None:
         "MiLP took 90.0 s a user, trained 1,000 parameters that answer, keeps 2.0 kB, and its prompts have 20.0"
         in words
     )
-    assert "A prompt of MaLP has 120.5: 100.5 more." in words
+    assert "On the same users, a prompt of MaLP has 120.5: 100.5 more." in words
 
 
 def test_what_makes_the_figures_weak_is_said() -> None:

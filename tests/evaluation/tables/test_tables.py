@@ -196,16 +196,25 @@ def test_sensitivity_is_ordered_by_what_is_varied_and_by_number() -> None:
 
 
 def test_controls_tell_how_much_of_the_gain_the_domain_explains() -> None:
-    group = only(rows("base", [4.0, 4.0]), rows("milp", [12.0, 8.0]), rows("domain_lora", [5.0, 7.0]))
+    group = only(
+        rows("base", [4.0, 4.0]),
+        rows("milp", [12.0, 8.0]),
+        rows("default_lora", [9.0, 7.0]),
+        rows("other_user", [5.0, 6.0]),
+        rows("domain_lora", [5.0, 7.0]),
+    )
     table = grid_tables.controls(group)
     found = line(table, "One LoRA of all other users")
     assert found["ROUGE-L"] == "6.00"
     assert found["MiLP above it"] == "+4.00 (+1.00 to +7.00)"
     assert found["won / tied / lost"] == "2 / 0 / 0"
     assert found["above the base"] == "+2.00 (+1.00 to +3.00)"
-    assert found["share of MiLP's gain"] == "33 %"  # 2 of 6
-    nothing_gained = only(rows("base", [4.0]), rows("milp", [4.0]), rows("domain_lora", [5.0]))
-    assert line(grid_tables.controls(nothing_gained), "One LoRA of all other users")["share of MiLP's gain"] == "–"
+    # Each beside what is trained like it, once: 2 of the 4 that one default LoRA gains, 1.5 of MiLP's 6.
+    assert (found["trained like"], found["share of that one's gain"]) == ("One default LoRA", "50 %")
+    other = line(table, "Another user's stack")
+    assert (other["trained like"], other["share of that one's gain"]) == ("MiLP", "25 %")
+    nothing_gained = only(rows("base", [4.0]), rows("milp", [4.0]), rows("other_user", [5.0]))
+    assert line(grid_tables.controls(nothing_gained), "Another user's stack")["share of that one's gain"] == "–"
     assert "not known" in grid_tables.controls(only(rows("milp", [1.0]))).note
 
 

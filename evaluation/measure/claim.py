@@ -1,0 +1,75 @@
+"""What a run's folder says it measures: its grid, and everything else that a row depends on.
+
+Must not know how anything is measured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from app.settings import Settings
+from engine.base_folder import base_folder, folder_digest
+from evaluation.measure.grid import Cell, Grid
+from evaluation.measure.methods import options_of
+from evaluation.measure.people import Person
+
+GRID_FILE = "grid.json"
+WHICH_CELLS = frozenset({"methods", "seeds", "ablation", "sensitivity"})
+"""Parts of a grid that say which cells are measured, not how: a run may go on with more of them."""
+WHERE = frozenset({"sets", "bases"})
+"""Parts that say where histories and weights lie; what is in them is compared itself."""
+_SETTINGS = ("device", "dtype", "torch_threads")
+"""Settings that move a number's last digits, and with them what a greedy answer says."""
+
+
+class RunError(Exception):
+    """A run cannot be begun or gone on with; the message says what to do."""
+
+
+def claim(folder: Path, grid: Grid, people: Mapping[str, Sequence[Person]]) -> None:
+    """Write into a folder what its run measures. One that is there must measure as this one does, or rows would not
+    belong together.
+
+    Args:
+        people: of each set, by its name.
+
+    Raises:
+        RunError: it does not; the message says in what they differ.
+        BaseModelError: a base is not there.
+    """
+    told = _told(grid, people)
+    path = folder / GRID_FILE
+    if path.exists():
+        known = json.loads(path.read_text(encoding="utf-8"))
+        names = sorted((known.keys() | told.keys()) - WHICH_CELLS - WHERE)
+        if unlike := [name for name in names if known.get(name) != told.get(name)]:
+            raise RunError(
+                f"{folder} holds a run that measures otherwise (other {', '.join(unlike)}). Go on with that one "
+                "(methods, seeds, ablation and sensitivity may be added to it), or name another folder with --out."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+def _told(grid: Grid, people: Mapping[str, Sequence[Person]]) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(grid.model_dump_json())
+    # What a job takes from the environment is as much a part of a run as what its grid says.
+    settings = Settings(_env_file=None)
+    options = options_of(grid, Cell("", "", "", "milp", 0)).resolve(settings)
+    told["job_options"] = options.model_dump(mode="json")
+    told["settings"] = {name: getattr(settings, name) for name in _SETTINGS}
+    told["histories"] = {name: _digest(some) for name, some in people.items()}
+    told["weights"] = {name: folder_digest(base_folder(base)) for name, base in grid.named_bases.items()}
+    return told
+
+
+def _digest(people: Sequence[Person]) -> str:
+    """SHA-256 (hex) over the users' histories and profiles, in their order."""
+    digest = hashlib.sha256()
+    for person in people:
+        digest.update(repr((person.user, person.profile, person.split)).encode())
+    return digest.hexdigest()
