@@ -87,7 +87,10 @@ class Settings(BaseSettings):
         description="share of what is learned of each token that is spread over the whole vocabulary; scores are not",
     )
     averaged: int = Field(
-        4, ge=1, le=64, description="seeds from which a winner is trained before it is published; their average is"
+        4,
+        ge=1,
+        le=64,
+        description="seeds, each with its order of samples, a winner is trained from; their average is published",
     )
     max_total_rank: int = Field(0, ge=0, description="largest n*r searched; 0: min(512, hidden size / 2)")
 

@@ -27,7 +27,7 @@ class Course:
 
     Args:
         train: the train part of the user's history; facts of `profile` are learned with it.
-        order_seed: draws the batches; the same for all trials of a job.
+        order_seed: draws the batches, the same for all candidates but those with an order of their own.
         passes: after which each candidate ends; None: all the settings' epochs.
         validation: on which each candidate's loss is measured after every pass, and all scores after its last; None:
             nothing is.

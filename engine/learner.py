@@ -51,11 +51,17 @@ class TrainingSettings:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One configuration to train; `seed` draws its A's."""
+    """One configuration to train.
+
+    Args:
+        seed: draws its A's.
+        order_seed: draws its batches; None: as the course's others have them.
+    """
 
     key: str
     configuration: Configuration
     seed: int
+    order_seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ class Learner:
 
     Args:
         examples: how many there are to learn from; batches are drawn from their indices.
-        order_seed: draws the batches.
+        order_seed: draws the batches of a candidate that has no order of its own.
         passes: after which it ends; None: all the settings' epochs.
     """
 
@@ -118,7 +124,8 @@ class Learner:
         self._warmup = max(1, round(settings.warmup_fraction * settings.steps(examples)))
         self._pass = settings.steps_a_pass(examples)
         self._steps = min(passes or settings.epochs, settings.epochs) * self._pass if self.a else 0
-        self._batches = _batches(examples, settings, order_seed) if self.a else []
+        order = order_seed if candidate.order_seed is None else candidate.order_seed
+        self._batches = _batches(examples, settings, order) if self.a else []
         self._optimizer = (
             torch.optim.AdamW(
                 self._parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True

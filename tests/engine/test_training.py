@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -210,6 +211,17 @@ def test_a_pass_takes_every_example_once_in_full_batches_and_each_pass_mixes_ane
         sorted(i for batch in first for i in batch) == sorted(i for batch in second for i in batch) == list(range(61))
     )
     assert first != second
+
+
+def test_a_candidate_with_an_order_of_its_own_learns_in_it_whatever_the_others_order_is(
+    tiny_base: Callable[[str], Base],
+) -> None:
+    base, own = tiny_base("llama"), replace(CANDIDATE, key="own", order_seed=5)
+    (alone,) = train_candidates(base, [CANDIDATE], Course(HISTORY, SETTINGS, order_seed=5))
+    beside, other = train_candidates(base, [own, CANDIDATE], Course(HISTORY, SETTINGS, order_seed=6))
+    assert beside.losses == pytest.approx(alone.losses, rel=1e-4)
+    # The same samples from the same start, but for their order.
+    assert other.losses != pytest.approx(alone.losses, rel=1e-4)
 
 
 def test_a_batch_holds_no_token_but_those_of_its_examples(tiny_base: Callable[[str], Base]) -> None:

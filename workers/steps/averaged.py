@@ -1,7 +1,8 @@
-"""A configuration trained from several seeds, as the average of what came out.
+"""A configuration trained from several seeds in several orders, as the average of what came out.
 
-One training of a few steps on a hundred samples says much about its seed; the average of several answers better, and
-its loss is lower (evaluation/README.md, "What was tried"). Must not know trials or jobs.
+One training of a few steps on a hundred samples says much about its seed, and most about the samples it saw last; the
+average of several answers better, and its loss is lower (evaluation/README.md, "What was tried"). Must not know trials
+or jobs.
 """
 
 from __future__ import annotations
@@ -18,9 +19,14 @@ from workers.search.seeds import derive_seed
 
 
 def members_of(candidate: Candidate, count: int) -> list[Candidate]:
-    """`count` candidates of one configuration with unlike seeds and keys; the first is the candidate itself."""
+    """`count` candidates of one configuration with unlike seeds, orders and keys; the first is the candidate itself."""
     others = (
-        replace(candidate, key=f"{candidate.key}.{place}", seed=derive_seed(candidate.seed, "member", place))
+        replace(
+            candidate,
+            key=f"{candidate.key}.{place}",
+            seed=derive_seed(candidate.seed, "member", place),
+            order_seed=derive_seed(candidate.seed, "order", place),
+        )
         for place in range(1, count)
     )
     return [candidate, *others]

@@ -15,11 +15,12 @@ from workers.failures import StepFailedError
 from workers.steps.averaged import averaged, members_of
 
 
-def test_members_have_one_configuration_and_seeds_of_their_own_the_first_the_candidates() -> None:
+def test_members_have_one_configuration_and_seeds_and_orders_of_their_own_the_first_the_candidates() -> None:
     members = members_of(CANDIDATE, 4)
     assert members[0] == CANDIDATE
     assert {member.configuration for member in members} == {CANDIDATE.configuration}
-    assert len({member.seed for member in members}) == len({member.key for member in members}) == 4
+    for own in ("seed", "key", "order_seed"):
+        assert len({getattr(member, own) for member in members}) == 4
     assert members_of(CANDIDATE, 4) == members
     assert members_of(CANDIDATE, 1) == [CANDIDATE]
 
