@@ -50,7 +50,8 @@ def test_the_published_stack_is_the_average_of_the_winner_trained_anew_for_all_p
     candidate = Candidate("1", Configuration.default_lora(context.base.n_layers), winner.seed)
     settings = training_settings(ResolvedOptions(**job.options))
     course = Course(samples()[:16], settings, profile="Keeps a garden.", order_seed=7)
-    members = [candidate, *(replace(candidate, seed=derive_seed(winner.seed, "member", k)) for k in range(1, 3))]
+    others = ((derive_seed(winner.seed, "member", k), derive_seed(winner.seed, "order", k)) for k in range(1, 3))
+    members = [candidate, *(replace(candidate, seed=seed, order_seed=order) for seed, order in others)]
     stacks = [one.stack for one in train_candidates(context.base, members, course) if one.stack is not None]
     assert len(stacks) == 3
     (version,) = versions_now(context.database)
