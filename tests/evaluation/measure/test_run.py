@@ -13,49 +13,14 @@ from sqlmodel import select
 
 from app.repositories import history
 from app.tables import Job
-from evaluation.measure.claim import GRID_FILE, RunError
-from evaluation.measure.grid import METHODS, Cell, Grid, SetOf
+from evaluation.measure.grid import METHODS, Grid, SetOf
 from evaluation.measure.run import Run
 from evaluation.measure.scores import answer_test
 from evaluation.measure.searches import TENANT
 from evaluation.rows import Row, SearchRecord, read
 from tests.evaluation.measure.people_files import write_people
+from tests.evaluation.measure.runs import Silent, by_cell, grid_of, measure
 from tests.support.families import save_tiny_model
-
-
-class Silent:
-    """A listener that only counts."""
-
-    def __init__(self) -> None:
-        self.ended: list[str] = []
-
-    def begins(self, cell: Cell) -> None: ...
-
-    def trials(self, done: int) -> None: ...
-
-    def ends(self, cell: Cell, said: str) -> None:  # noqa: ARG002 - a Listener
-        self.ended.append(f"{cell.user} {cell.method}")
-
-
-def grid_of(tmp_path: Path, family: str, **changes: Any) -> Grid:
-    people = write_people(tmp_path / "people.jsonl", *changes.pop("people", ["ada", "bob"]))
-    base = tmp_path / "tiny"
-    if not base.exists():
-        save_tiny_model(family, base)
-    options = {"max_seconds": None, "epochs": 2, **changes.pop("options", {})}
-    values = {"sets": [SetOf(name="people", paths=[people])], "bases": [str(base)], "trials": 3, "options": options}
-    return Grid.model_validate(values | changes)
-
-
-def measure(grid: Grid, folder: Path) -> list[str]:
-    listener = Silent()
-    with Run(grid, folder) as run:
-        assert run.measure(listener) == []
-    return listener.ended
-
-
-def by_cell(folder: Path) -> dict[tuple[str, str], Row]:
-    return {(row.user, row.method): row for row in read(folder, Row)}
 
 
 def test_every_method_is_measured_once_and_says_what_it_cost(tmp_path: Path) -> None:
@@ -274,45 +239,10 @@ def test_a_database_that_the_environment_names_is_left_alone(tmp_path: Path, mon
     assert (tmp_path / "run" / "searches").is_dir()
 
 
-@pytest.mark.parametrize(
-    ("other", "said"),
-    [
-        ({"trials": 5}, "job_options, trials"),
-        ({"options": {"epochs": 3}}, "job_options, options"),
-        ({"people": ["ada", "eve"]}, "histories"),
-    ],
-)
-def test_a_folder_with_a_run_that_measures_otherwise_is_not_touched(
-    tmp_path: Path, other: dict[str, Any], said: str
-) -> None:
-    folder = tmp_path / "run"
-    measure(grid_of(tmp_path, "llama", methods=["base"]), folder)
-    before = [(folder / name).read_bytes() for name in (Row.FILE, GRID_FILE)]
-    with pytest.raises(RunError, match=rf"holds a run that measures otherwise \(other {said}\)"):
-        Run(grid_of(tmp_path, "llama", **{"methods": ["base"], **other}), folder)
-    assert [(folder / name).read_bytes() for name in (Row.FILE, GRID_FILE)] == before
-
-
-def test_methods_and_seeds_are_added_to_a_run(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    measure(grid_of(tmp_path, "llama", methods=["base"]), folder)
-    measure(grid_of(tmp_path, "llama", methods=["malp"], seeds=[0, 1]), folder)
-    found = sorted((row.method, row.seed) for row in read(folder, Row) if row.user == "ada")
-    assert found == [("base", 0), ("malp", 0), ("malp", 1)]
-
-
 def test_a_grid_may_name_a_preset_of_its_own(tmp_path: Path) -> None:
     grid = grid_of(tmp_path, "llama", methods=["base"], options={"preset": "quick"})
     measure(grid, tmp_path / "run")
     assert len(read(tmp_path / "run", Row)) == 2
-
-
-def test_other_settings_in_the_environment_are_another_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    grid, folder = grid_of(tmp_path, "llama", methods=["base"]), tmp_path / "run"
-    measure(grid, folder)
-    monkeypatch.setenv("MILP_LABEL_SMOOTHING", "0.3")
-    with pytest.raises(RunError, match=r"measures otherwise \(other job_options\)"):
-        Run(grid, folder)
 
 
 def test_what_cannot_be_measured_is_said_and_the_rest_is_measured(tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""What a run's folder says it measures, and which runs may go on with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evaluation.measure.claim import GRID_FILE, RunError
+from evaluation.measure.run import Run
+from evaluation.rows import Row, read
+from tests.evaluation.measure.runs import grid_of, measure
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"trials": 5}, "job_options, trials"),
+        ({"options": {"epochs": 3}}, "job_options, options"),
+        ({"people": ["ada", "eve"]}, "histories"),
+    ],
+)
+def test_a_folder_with_a_run_that_measures_otherwise_is_not_touched(
+    tmp_path: Path, other: dict[str, Any], said: str
+) -> None:
+    folder = tmp_path / "run"
+    measure(grid_of(tmp_path, "llama", methods=["base"]), folder)
+    before = [(folder / name).read_bytes() for name in (Row.FILE, GRID_FILE)]
+    with pytest.raises(RunError, match=rf"holds a run that measures otherwise \(other {said}\)"):
+        Run(grid_of(tmp_path, "llama", **{"methods": ["base"], **other}), folder)
+    assert [(folder / name).read_bytes() for name in (Row.FILE, GRID_FILE)] == before
+
+
+def test_methods_and_seeds_are_added_to_a_run(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    measure(grid_of(tmp_path, "llama", methods=["base"]), folder)
+    measure(grid_of(tmp_path, "llama", methods=["malp"], seeds=[0, 1]), folder)
+    found = sorted((row.method, row.seed) for row in read(folder, Row) if row.user == "ada")
+    assert found == [("base", 0), ("malp", 0), ("malp", 1)]
+
+
+def test_other_settings_in_the_environment_are_another_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid, folder = grid_of(tmp_path, "llama", methods=["base"]), tmp_path / "run"
+    measure(grid, folder)
+    monkeypatch.setenv("MILP_LABEL_SMOOTHING", "0.3")
+    with pytest.raises(RunError, match=r"measures otherwise \(other job_options\)"):
+        Run(grid, folder)
