@@ -94,10 +94,6 @@ class Methods:
         self.on_trials: Callable[[int], None] = lambda _done: None
 
     @property
-    def searches(self) -> Searches:
-        return self._searches
-
-    @property
     def base(self) -> Base:
         return self._searches.base
 

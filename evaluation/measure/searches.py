@@ -17,7 +17,6 @@ from sqlmodel import Session, col, select
 from app.job_options import JobOptions
 from app.job_states import JobStatus, TrialState
 from app.repositories import history, jobs, trials, users, versions
-from app.repositories.history import sample_digest
 from app.settings import Settings
 from app.tables import Job, Trial
 from engine.base import Base
@@ -86,11 +85,6 @@ class Searches:
         return self._context.base
 
     @property
-    def context(self) -> Context:
-        """Database, store and base of the jobs."""
-        return self._context
-
-    @property
     def settings(self) -> Settings:
         return self._settings
 
@@ -140,7 +134,7 @@ class Searches:
         job = jobs.create_job(session, TENANT, user, options.resolve(self._settings))
         # The split is the person's: with a shortened train part it is not the one that the service would make.
         job.split = {
-            part: [ids[sample_digest(sample.query, sample.response)] for sample in samples]
+            part: [ids[history.sample_digest(sample.query, sample.response)] for sample in samples]
             for part, samples in parts.items()
         }
         other = _latest(session, _user_id(person, like)) if like is not None else None

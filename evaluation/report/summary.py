@@ -24,7 +24,7 @@ from evaluation.names import (
     label,
     ordered,
 )
-from evaluation.report.series import gains
+from evaluation.report.series import by_history, gains
 from evaluation.rows import Row
 from evaluation.statistics import (
     GATE_TARGET,
@@ -227,7 +227,7 @@ def _gaps(group: Group) -> list[str]:
         said.append(f"Left out, for not being finite: {numbers.count(missing, 'score')}.")
     if not any(method in group.methods for method in BASELINES):
         said.append("No baseline was measured.")
-    if not any(row.variant.startswith("history=") for row in group.rows):
+    if not by_history(group):
         said.append("No shorter history was measured, so quality against its length is not drawn.")
     return said
 

@@ -35,7 +35,7 @@ def knob(variant: str) -> tuple[str, str]:
     return name, value
 
 
-def against_standard(group: Group, method: str, variant: str, metric: Metric = ROUGE_L) -> Comparison | None:
+def against_standard(group: Group, method: str, variant: str, metric: Metric) -> Comparison | None:
     """A variant of a method against its standard, on the users and seeds that have both."""
     return compared(group, method, method, metric, variant, "")
 

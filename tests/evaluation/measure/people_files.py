@@ -27,3 +27,12 @@ def write_people(path: Path, *names: str, samples: int = 20) -> Path:
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return path
+
+
+def turn_round(path: Path) -> None:
+    """Put the latest of one user's samples first, and take from the two latest when they were."""
+    told = json.loads(path.read_text(encoding="utf-8"))
+    told["samples"].reverse()
+    for sample in told["samples"][:2]:
+        del sample["time"]
+    path.write_text(json.dumps(told), encoding="utf-8")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.measure.people import read_people
-from tests.evaluation.measure.people_files import write_people
+from tests.evaluation.measure.people_files import turn_round, write_people
 
 
 def test_a_history_is_split_in_time_as_the_service_splits_it(tmp_path: Path) -> None:
@@ -19,11 +19,7 @@ def test_a_history_is_split_in_time_as_the_service_splits_it(tmp_path: Path) -> 
 
 def test_a_history_is_put_in_time_order_first_and_what_has_no_time_comes_last(tmp_path: Path) -> None:
     path = write_people(tmp_path / "p.jsonl", "ada")
-    told = json.loads(path.read_text())
-    told["samples"].reverse()
-    for sample in told["samples"][:2]:
-        del sample["time"]
-    path.write_text(json.dumps(told))
+    turn_round(path)
     (person,) = read_people("s", [path])
     days = [sample.query.rsplit(" ", 1)[1] for sample in (*person.known, *person.split.test)]
     assert days == [f"{day}?" for day in (*range(18), 19, 18)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 import torch
 from sqlmodel import select
 
+from app.database import Database
 from app.repositories import history
 from app.tables import Job
 from evaluation.measure.grid import METHODS, Grid, SetOf
@@ -18,7 +18,7 @@ from evaluation.measure.run import Run
 from evaluation.measure.scores import answer_test
 from evaluation.measure.searches import TENANT
 from evaluation.rows import Row, SearchRecord, read
-from tests.evaluation.measure.people_files import write_people
+from tests.evaluation.measure.people_files import turn_round, write_people
 from tests.evaluation.measure.runs import Silent, by_cell, grid_of, measure
 from tests.support.families import save_tiny_model
 
@@ -201,23 +201,17 @@ def test_what_a_control_trains_again_of_another_user_is_what_was_published_for_t
 
 def test_a_history_that_is_not_in_time_order_is_split_by_time_and_no_test_sample_is_learned(tmp_path: Path) -> None:
     grid = grid_of(tmp_path, "llama", methods=["milp"], people=["ada"])
-    file = tmp_path / "people.jsonl"
-    told = json.loads(file.read_text())
-    told["samples"].reverse()
-    # These happened when they were received, after all others.
-    for sample in told["samples"][:2]:
-        del sample["time"]
-    file.write_text(json.dumps(told))
-    with Run(grid, tmp_path / "run") as run:
-        (cell,) = run.todo()
-        run.measure(Silent())
-        context = run.methods(cell).searches.context
-        with context.database.read() as session:
-            (job,) = session.exec(select(Job)).all()
-            parts = {
-                part: [row.query for row in history.samples_by_ids(session, TENANT, (job.split or {})[part])]
-                for part in ("train", "validation", "test")
-            }
+    turn_round(tmp_path / "people.jsonl")
+    measure(grid, tmp_path / "run")
+    (file,) = (tmp_path / "run" / "searches").glob("*/milp.sqlite3")
+    database = Database(f"sqlite:///{file}")
+    with database.read() as session:
+        (job,) = session.exec(select(Job)).all()
+        parts = {
+            part: [row.query for row in history.samples_by_ids(session, TENANT, (job.split or {})[part])]
+            for part in ("train", "validation", "test")
+        }
+    database.dispose()
     days = {part: [int(query.rsplit(" ", 1)[1].rstrip("?")) for query in queries] for part, queries in parts.items()}
     assert days == {"train": [*range(12)], "validation": [12, 13, 14, 15], "test": [16, 17, 19, 18]}
 

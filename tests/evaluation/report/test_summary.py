@@ -121,6 +121,7 @@ def test_cost_is_said_beside_the_prompts_it_saves() -> None:
 def test_what_makes_the_figures_weak_is_said() -> None:
     words = said(rows("milp", [1.0, 2.0]), rows("base", [1.0], loss=math.nan))
     assert "Only 2 users: intervals over so few" in words
+    assert "No shorter history was measured" in words
     assert "Only one seed" in words
     assert "Not every method has every user (Base has 1)" in words
     assert "Left out, for not being finite: 1 score." in words
