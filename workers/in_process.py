@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from app.job_states import FINAL, JobStatus, StepKind
-from app.repositories import jobs, waiting
+from app.repositories import jobs, steps, waiting
 from app.repositories.clock import database_now
 from app.tables import Job
 from workers.beside import work
@@ -21,7 +21,7 @@ _LOOK_SECONDS = 0.01
 def run_job(
     context: Context, job: Job, *, until: StepKind | None = None, on_step: Callable[[], None] = lambda: None
 ) -> JobStatus:
-    """Run a job's steps until it ends; a job that someone left is gone on with once their lease has run out.
+    """Run a job's steps until it ends; a step that a process died in is made again once its lease has run out.
 
     Args:
         until: a kind of step before which to stop.
@@ -34,10 +34,20 @@ def run_job(
         if present.status in FINAL or (until is not None and any(step.kind == until for step in due)):
             return present.status
         if not due:
-            # A plan beside may be about to make the next one due.
+            # A plan beside may be about to make the next one due; what a dead process held, nothing will but this.
+            _release(context)
             time.sleep(_LOOK_SECONDS)
             continue
         # Training first: what is to be planned is planned beside it.
         first = min(due, key=lambda step: step.kind != StepKind.evaluate)
         work(context, first.id or 0)
         on_step()
+
+
+def _release(context: Context) -> None:
+    """Make ready what silent owners held: here is no dispatcher to do it. Written only where there is any."""
+    with context.database.read() as session:
+        expired = steps.any_expired(session, database_now(session))
+    if expired:
+        with context.database.write() as session:
+            steps.release_expired(session, database_now(session), context.settings.max_attempts)
