@@ -29,25 +29,20 @@ def run_job(
     """
     while True:
         with context.database.read() as session:
-            present = jobs.get_job(session, job.tenant_id, job.id)
-            due = [s for s in waiting.due(session, database_now(session), 100) if s.job_id == job.id]
+            present, moment = jobs.get_job(session, job.tenant_id, job.id), database_now(session)
+            due = [s for s in waiting.due(session, moment, 100) if s.job_id == job.id]
+            expired = not due and steps.any_expired(session, moment)
         if present.status in FINAL or (until is not None and any(step.kind == until for step in due)):
             return present.status
+        if expired:
+            # Left by a process that died; here is no dispatcher to see it.
+            with context.database.write() as session:
+                steps.release_expired(session, moment, context.settings.max_attempts)
         if not due:
-            # A plan beside may be about to make the next one due; what a dead process held, nothing will but this.
-            _release(context)
+            # A plan beside may be about to make the next one due.
             time.sleep(_LOOK_SECONDS)
             continue
         # Training first: what is to be planned is planned beside it.
         first = min(due, key=lambda step: step.kind != StepKind.evaluate)
         work(context, first.id or 0)
         on_step()
-
-
-def _release(context: Context) -> None:
-    """Make ready what silent owners held: here is no dispatcher to do it. Written only where there is any."""
-    with context.database.read() as session:
-        expired = steps.any_expired(session, database_now(session))
-    if expired:
-        with context.database.write() as session:
-            steps.release_expired(session, database_now(session), context.settings.max_attempts)

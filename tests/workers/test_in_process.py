@@ -6,6 +6,7 @@ import pytest
 
 from app.job_states import JobStatus, StepKind
 from app.repositories import steps
+from app.repositories.clock import database_now
 from app.tables import Job
 from tests.workers.helpers import add_job, add_person, job_now, run_until, steps_now
 from workers.context import Context
@@ -32,7 +33,7 @@ def left(context: Context, kind: StepKind, *, times: int = 1) -> Job:
     step_id = run_until(context, kind)
     for _ in range(times):
         with context.database.write() as session:
-            steps.release_expired(session, steps.database_now(session), 100)
+            steps.release_expired(session, database_now(session), 100)
             assert steps.claim(session, step_id, "killed", lease_seconds=-1.0) is not None
     return job
 
