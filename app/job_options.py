@@ -47,7 +47,7 @@ class JobOptions(BaseModel):
     epochs: int | None = Field(None, ge=1, le=100)
     batch_size: int | None = Field(None, ge=1, le=256)
     activate: Literal["gate", "always", "never"] = Field(
-        "gate", description="gate: activate the winner only if it beats base and memory prompt on validation"
+        "gate", description="gate: activate the winner only if it beats base and memory prompt on held-out samples"
     )
 
     def resolve(self, settings: Settings) -> ResolvedOptions:

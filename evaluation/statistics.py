@@ -96,7 +96,7 @@ class Improvement:
 
 @dataclass(frozen=True, slots=True)
 class GateRecord:
-    """How well the gate knew, on validation, what the test part would say (ROUGE-L).
+    """How well the gate knew what the test part would say (ROUGE-L).
 
     A cell is one user with one seed. It is worse (better) where MiLP scores below (above) the best of `against`.
     """

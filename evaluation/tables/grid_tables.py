@@ -142,7 +142,7 @@ def gate(groups: Sequence[Group]) -> Table:
             rows.append([*cells, str(found.better), _of(found.better_held_back, found.better)])
     head = ["Set and base", "Against the best of", "Users x seeds", "activated", "MiLP worse", "of these held back"]
     head += ["MiLP better", "of these held back"]
-    note = "By ROUGE-L on the test part, which the gate never saw; it decides on validation. Held back: not activated; "
+    note = "By ROUGE-L on the test part, which the gate never saw. Held back: not activated; "
     note += f"of those for whom MiLP is worse, {100 * GATE_TARGET:.0f} % are wanted."
     absent = "No gate's decision was recorded, so its record is not known."
     return Table("The gate", head, rows, note if rows else absent)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlmodel import Session
 
@@ -31,6 +31,13 @@ class JobHistory:
     def learned(self) -> tuple[Sample, ...]:
         """What a published stack is taught: all that happened before the test part."""
         return (*self.split.train, *self.split.validation)
+
+    def turned(self) -> JobHistory:
+        """The same history with as many other samples held out, the latest of the train part: nothing was chosen by
+        them. Those of the validation part are learned in their place."""
+        train, validation = self.split.train, self.split.validation
+        cut = len(train) - len(validation)
+        return replace(self, split=replace(self.split, train=(*train[:cut], *validation), validation=train[cut:]))
 
 
 def split_history(session: Session, job: Job, min_samples: int) -> dict[str, list[int]]:

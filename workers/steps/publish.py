@@ -1,4 +1,4 @@
-"""The publish step: choose the winner, rehearse it, ask the gate, train it anew, measure it on the test part, keep it.
+"""The publish step: choose the winner, have the gate judge it, train it anew, measure it on the test part, keep it.
 
 The only step that looks at the test part, and only to report on it: what it scores there decides nothing.
 """
@@ -21,21 +21,19 @@ from app.repositories import events, jobs, tallies, users, versions
 from app.repositories import trials as trial_rows
 from app.repositories.tallies import Counted, Decision, Phase, Sum
 from app.tables import Job, Step, Trial, Version
-from engine.evaluation import Evaluation
 from engine.stack import Stack
 from engine.training import Candidate, train_candidates
 from workers.context import Context
 from workers.failures import StepFailedError
 from workers.leftovers import announce
-from workers.search.gate import GateDecision, decide
 from workers.steps.averaged import averaged, members_of
 from workers.steps.evaluate import course_of
 from workers.steps.history import JobHistory, load_history
 from workers.steps.measure import Measure
-from workers.steps.rehearsal import rehearse
 from workers.steps.report import Finalists, base_failed, build_report, choose_finalists, with_intervals
 from workers.steps.telemetry import Stopwatch
 from workers.steps.trials import configuration_of, in_state, rouge_l_of
+from workers.steps.verdict import Gate, Verdict
 
 
 @dataclass(frozen=True)
@@ -86,14 +84,11 @@ def publish(context: Context, job: Job, step: Step, should_stop: Callable[[], bo
         history = load_history(session, job)
     finalists = choose_finalists(finished)
     measure, watch = Measure(context, history, options, should_stop), Stopwatch()
-    with watch.during("train"):
-        rehearsal = (
-            None
-            if finalists.base_won
-            else rehearse(context, measure, history, options, _candidate(finalists.winner), should_stop)
-        )
-    with watch.during("generate"):
-        decision = None if rehearsal is None else _ask_gate(measure, finalists, rehearsal, history, options)
+    verdict = None
+    if not finalists.base_won:
+        gate = Gate(context, options, watch, should_stop)
+        verdict = gate.judge(history, _candidate(finalists.winner), rouge_l_of(finalists.base))
+    decision = verdict.decision if verdict is not None else None
     activated = decision is not None and (
         options.activate == "always" or (options.activate == "gate" and decision.passed)
     )
@@ -106,18 +101,11 @@ def publish(context: Context, job: Job, step: Step, should_stop: Callable[[], bo
     stop_reason = str((job.split or {}).get("stop_reason", ""))
     passes = None if finalists.base_won else options.epochs
     report = build_report(finalists, passes, decision, options.gate_confidence, activated, stop_reason, test, samples)
-    if rehearsal is None or decision is None or stacks.winner is None:
+    if verdict is None or stacks.winner is None:
         return Publication(report, None, "base_won", watch.seconds)
     with watch.during("publish"):
-        version = _keep(context, job, step, history, options, finalists.winner, stacks.winner, rehearsal, report)
-    return Publication(report, version, "passed" if decision.passed else "refused", watch.seconds)
-
-
-def _ask_gate(
-    measure: Measure, finalists: Finalists, rehearsal: Evaluation, history: JobHistory, options: ResolvedOptions
-) -> GateDecision:
-    memory = measure.memory(history.split.validation, history.split.train)
-    return decide(rehearsal.rouge_l, rouge_l_of(finalists.base), memory.rouge_l, options.gate_confidence)
+        version = _keep(context, job, step, history, options, finalists.winner, stacks.winner, verdict, report)
+    return Publication(report, version, "passed" if verdict.decision.passed else "refused", watch.seconds)
 
 
 @dataclass(frozen=True)
@@ -200,11 +188,11 @@ def _keep(
     options: ResolvedOptions,
     winner: Trial,
     stack: Stack,
-    rehearsal: Evaluation,
+    verdict: Verdict,
     report: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Put the winner into the store; the columns of its row."""
-    base = context.base
+    base, rehearsal = context.base, verdict.rehearsal
     metrics = {
         "validation": {"loss": fmean(rehearsal.loss), "rouge_l": fmean(rehearsal.rouge_l)},
         "test": report["test"]["personalized"],

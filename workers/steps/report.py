@@ -101,6 +101,7 @@ def build_report(
             if decision
             else "The base itself won the search, so there is nothing to activate.",
             "confidence": confidence,
+            "samples": decision.samples if decision else None,
             "against_base": asdict(decision.against_base) if decision else None,
             "against_memory": asdict(decision.against_memory) if decision else None,
         },

@@ -49,7 +49,7 @@ def test_the_report_says_who_won_what_the_gate_decided_and_what_the_test_part_sa
     assert report["winner"]["reason"]
     assert report["passes"] == job.passes == 1
     assert report["winner"]["trial"] in report["pareto"]
-    assert set(report["gate"]) == {"passed", "reason", "confidence", "against_base", "against_memory"}
+    assert set(report["gate"]) == {"passed", "reason", "confidence", "samples", "against_base", "against_memory"}
     assert set(report["gate"]["against_base"]) == {"difference", "low", "high", "probability"}
     assert set(report["test"]) == {"base", "memory", "default_lora", "personalized"}
     for scores in report["test"].values():
