@@ -51,13 +51,14 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
     return told
 
 
-def publish_with(context: Context, monkeypatch: pytest.MonkeyPatch, *, is_open: bool) -> tuple[Job, list[int]]:
-    """A job whose gate finds its first decision open or not; and how many samples it was shown each time."""
-    shown: list[int] = []
+def publish_with(context: Context, monkeypatch: pytest.MonkeyPatch, *, is_open: bool) -> tuple[Job, list[Any]]:
+    """A job whose gate finds its first decision open or not; and the scores of winner, base and memory that it was
+    shown each time."""
+    shown: list[Any] = []
 
-    def watched(winner: Sequence[float], *others: Any) -> GateDecision:
-        shown.append(len(winner))
-        return replace(decide(winner, *others), is_open=is_open)
+    def watched(*scores: Any) -> GateDecision:
+        shown.append(scores[:3])
+        return replace(decide(*scores), is_open=is_open)
 
     monkeypatch.setattr("workers.steps.verdict.decide", watched)
     return published(context), shown
@@ -73,7 +74,7 @@ def test_what_validation_decides_needs_one_rehearsal_which_learns_no_validation_
         ("learned", QUERIES[:16]),
         ("asked", QUERIES[16:]),
     ]
-    assert shown == [4]
+    assert [len(winner) for winner, _, _ in shown] == [4]
     assert (job.report or {})["gate"]["samples"] == 4
 
 
@@ -89,7 +90,7 @@ def test_what_validation_leaves_open_is_decided_with_as_many_samples_that_nothin
         ("learned", QUERIES[:16]),
         ("asked", QUERIES[16:]),
     ]
-    assert shown == [4, 8]
+    assert [len(winner) for winner, _, _ in shown] == [4, 8]
     gate = (job.report or {})["gate"]
     assert gate["samples"] == 8
     assert "on 8 held-out samples" in gate["reason"]
@@ -98,15 +99,7 @@ def test_what_validation_leaves_open_is_decided_with_as_many_samples_that_nothin
 def test_each_is_compared_on_both_parts_with_what_would_answer_there(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown: list[tuple[Sequence[float], ...]] = []
-
-    def watched(*scores: Any) -> GateDecision:
-        shown.append(scores[:3])
-        return replace(decide(*scores), is_open=True)
-
-    monkeypatch.setattr("workers.steps.verdict.decide", watched)
-    published(context)
-    first, both = shown
+    _, (first, both) = publish_with(context, monkeypatch, is_open=True)
     assert [scores[:4] for scores in both] == list(first)
     held_out, known = samples()[8:12], [*samples()[:8], *samples()[12:16]]
     memory = MemoryPrompt(known, "Keeps a garden.", context.settings.memory_pairs)
