@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.evaluation.measure.runs import few_trainings
+
 
 @pytest.fixture(autouse=True)
 def _few_trainings(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MILP_AVERAGED", "2")
+    few_trainings(monkeypatch)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from evaluation.measure.grid import Cell, Grid, SetOf
 from evaluation.measure.run import Run
 from evaluation.rows import Row, read
@@ -45,3 +47,8 @@ def measure(grid: Grid, folder: Path) -> list[str]:
 
 def by_cell(folder: Path) -> dict[tuple[str, str], Row]:
     return {(row.user, row.method): row for row in read(folder, Row)}
+
+
+def few_trainings(patch: pytest.MonkeyPatch) -> None:
+    """Have searches publish the average of two trainings."""
+    patch.setenv("MILP_AVERAGED", "2")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,39 @@ from evaluation.measure.scores import answer_test
 from evaluation.measure.searches import TENANT
 from evaluation.rows import Row, SearchRecord, read
 from tests.evaluation.measure.people_files import turn_round, write_people
-from tests.evaluation.measure.runs import Silent, by_cell, grid_of, measure
+from tests.evaluation.measure.runs import Silent, by_cell, few_trainings, grid_of, measure
 from tests.support.families import save_tiny_model
 
 
-def test_every_method_is_measured_once_and_says_what_it_cost(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    measure(grid_of(tmp_path, "llama"), folder)
+@dataclass(frozen=True)
+class Whole:
+    """A grid of all methods, and a folder where it was measured to its end."""
+
+    grid: Grid
+    folder: Path
+
+    def copied(self, to: Path) -> Path:
+        """A folder of a test's own, to go on with."""
+        shutil.copytree(self.folder, to)
+        return to
+
+    def with_only(self, *methods: str, **changes: Any) -> Grid:
+        return Grid.model_validate(self.grid.model_dump() | {"methods": methods} | changes)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """Measured once for all tests that look at it, for it takes a while. Do not measure in its folder."""
+    folder = tmp_path_factory.mktemp("whole")
+    grid = grid_of(folder, "llama")
+    with pytest.MonkeyPatch.context() as patch:
+        few_trainings(patch)
+        measure(grid, folder / "run")
+    return Whole(grid, folder / "run")
+
+
+def test_every_method_is_measured_once_and_says_what_it_cost(whole: Whole) -> None:
+    folder = whole.folder
     found = by_cell(folder)
 
     assert set(found) == {(user, method) for user in ("ada", "bob") for method in METHODS}
@@ -68,54 +95,53 @@ def test_random_search_beside_milp_is_the_one_it_is_alone(tmp_path: Path) -> Non
     assert one.per_sample == other.per_sample
 
 
-def test_rows_measured_before_are_not_measured_again_and_serve_the_controls(tmp_path: Path) -> None:
-    methods = ["base", "milp", "milp_memory", "other_user"]
-    grid = grid_of(tmp_path, "llama", methods=methods)
-    measure(grid, tmp_path / "first")
-    known = [row for row in read(tmp_path / "first", Row) if row.method in ("base", "milp")]
-    with Run(grid, tmp_path / "second") as run:
+def test_rows_measured_before_are_not_measured_again_and_serve_the_controls(whole: Whole, tmp_path: Path) -> None:
+    known = [row for row in read(whole.folder, Row) if row.method in ("base", "milp")]
+    with Run(whole.with_only("base", "milp", "milp_memory", "other_user"), tmp_path / "second") as run:
         assert len(run.adopt([replace(row, per_sample={}) for row in known])) == 4
         assert run.adopt(known) == []
         listener = Silent()
         assert run.measure(listener) == []
     assert sorted(listener.ended) == ["ada milp_memory", "ada other_user", "bob milp_memory", "bob other_user"]
-    first, second = by_cell(tmp_path / "first"), by_cell(tmp_path / "second")
+    first, second = by_cell(whole.folder), by_cell(tmp_path / "second")
     for key in ((user, method) for user in ("ada", "bob") for method in ("milp_memory", "other_user")):
         assert second[key].per_sample == first[key].per_sample
         assert second[key].loss == first[key].loss
 
 
-def test_the_control_answers_with_the_stack_of_the_next_user(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    measure(grid_of(tmp_path, "llama", methods=["milp", "other_user"]), folder)
-    found = by_cell(folder)
+def test_the_control_answers_with_the_stack_of_the_next_user(whole: Whole) -> None:
+    found = by_cell(whole.folder)
 
     for user, next_user in (("ada", "bob"), ("bob", "ada")):
         own, other = found[next_user, "milp"], found[user, "other_user"]
         assert (other.layers, other.n, other.r, other.parameters) == (own.layers, own.n, own.r, own.parameters)
 
 
-def test_a_run_goes_on_where_it_was_and_gives_the_same_numbers(tmp_path: Path) -> None:
-    grid, folder = grid_of(tmp_path, "llama", methods=["base", "default_lora", "milp"]), tmp_path / "run"
-    measure(grid, folder)
+def test_a_run_goes_on_where_it_was_and_gives_the_same_numbers(whole: Whole, tmp_path: Path) -> None:
+    folder = whole.copied(tmp_path / "run")
     everything = read(folder, Row)
     lines = (folder / Row.FILE).read_text().splitlines(keepends=True)
-    (folder / Row.FILE).write_text("".join(lines[:3]) + lines[3][:40])
+    kept = next(i for i, row in enumerate(everything) if (row.user, row.method) == ("bob", "milp"))
+    (folder / Row.FILE).write_text("".join(lines[:kept]) + lines[kept][:40])
 
-    assert measure(grid, folder) == ["bob base", "bob default_lora", "bob milp"]
+    assert measure(whole.grid, folder) == [f"{row.user} {row.method}" for row in everything[kept:]]
     again = {row.key: row for row in read(folder, Row)}
     for row in everything:
         assert again[row.key].per_sample == row.per_sample
-    assert measure(grid, folder) == []
+    assert measure(whole.grid, folder) == []
 
 
-def test_the_same_grid_and_seeds_measure_the_same_in_another_folder(tmp_path: Path) -> None:
-    grid = grid_of(tmp_path, "llama", methods=["default_lora", "milp"], people=["ada"])
-    for name in ("one", "two"):
-        measure(grid, tmp_path / name)
-    one, two = (by_cell(tmp_path / name) for name in ("one", "two"))
-    for key, row in one.items():
-        assert (two[key].layers, two[key].loss, two[key].per_sample) == (row.layers, row.loss, row.per_sample)
+def test_the_same_grid_and_seeds_measure_the_same_in_another_folder_whatever_the_environment_names(
+    whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A database and a store that are the service's are left alone, and whoever else is in the grid changes nothing.
+    for name in ("database", "store"):
+        monkeypatch.setenv(f"MILP_{name.upper()}_URL", f"nosuch://{name}")
+    measure(grid_of(tmp_path, "llama", methods=["default_lora", "milp"], people=["ada"]), tmp_path / "run")
+    one, two = by_cell(whole.folder), by_cell(tmp_path / "run")
+    assert set(two) == {("ada", "default_lora"), ("ada", "milp")}
+    for key, row in two.items():
+        assert (row.layers, row.loss, row.per_sample) == (one[key].layers, one[key].loss, one[key].per_sample)
 
 
 def test_a_method_that_draws_nothing_is_measured_once_and_written_for_every_seed(tmp_path: Path) -> None:
@@ -156,16 +182,18 @@ def test_one_run_measures_several_sets_and_bases_and_each_row_says_which(tmp_pat
     assert len({row.loss for row in rows}) == len(rows)
 
 
-def test_less_history_is_what_is_learned_and_remembered_and_the_test_part_and_its_words_stay(tmp_path: Path) -> None:
-    folder, half = tmp_path / "run", {"history": [0.5]}
-    grid = grid_of(tmp_path, "llama", methods=["base", "malp", "milp"], people=["ada"], sensitivity=half)
-    measure(grid, folder)
-    rows = {(row.method, row.variant): row for row in read(folder, Row)}
-    assert set(rows) == {("base", ""), ("malp", ""), ("milp", ""), ("malp", "history=0.5"), ("milp", "history=0.5")}
+def test_less_history_is_what_is_learned_and_remembered_and_the_test_part_and_its_words_stay(
+    whole: Whole, tmp_path: Path
+) -> None:
+    folder = whole.copied(tmp_path / "run")
+    less = whole.with_only("base", "malp", "milp", sensitivity={"history": [0.5]})
+    assert measure(less, folder) == ["ada malp", "ada milp", "bob malp", "bob milp"]
+    rows = {(row.method, row.variant): row for row in read(folder, Row) if row.user == "ada"}
     assert (rows["milp", ""].train, rows["milp", ""].test) == (12, 4)
     for method in ("malp", "milp"):
-        less = rows[method, "history=0.5"]
-        assert (less.train, less.validation, less.test) == (6, 2, 4)
+        row = rows[method, "history=0.5"]
+        assert (row.train, row.validation, row.test) == (6, 2, 4)
+    assert ("base", "history=0.5") not in rows
 
 
 def test_persona_f1_asks_for_the_words_of_the_whole_history_however_much_was_learned(tmp_path: Path) -> None:
@@ -183,11 +211,11 @@ def test_persona_f1_asks_for_the_words_of_the_whole_history_however_much_was_lea
     assert row.per_sample["persona_f1"] == answered.persona_f1
 
 
-def test_what_a_control_trains_again_of_another_user_is_what_was_published_for_them(tmp_path: Path) -> None:
-    grid = grid_of(tmp_path, "llama", methods=["milp", "other_user"])
-    with Run(grid, tmp_path / "run") as run:
-        cells = {(cell.user, cell.method): cell for cell in run.todo()}
-        run.measure(Silent())
+def test_what_a_control_trains_again_of_another_user_is_what_was_published_for_them(
+    whole: Whole, tmp_path: Path
+) -> None:
+    with Run(whole.grid, whole.copied(tmp_path / "run")) as run:
+        cells = {(cell.user, cell.method): cell for cell in whole.grid.cells({"people": ["ada", "bob"]})}
         methods = run.methods(cells["bob", "milp"])
         published = methods.answering(cells["bob", "milp"]).stack
         again = methods.answering(cells["ada", "other_user"]).stack
@@ -216,21 +244,14 @@ def test_a_history_that_is_not_in_time_order_is_split_by_time_and_no_test_sample
     assert days == {"train": [*range(12)], "validation": [12, 13, 14, 15], "test": [16, 17, 19, 18]}
 
 
-def test_rows_of_another_split_or_of_searches_with_other_trials_are_not_taken_over(tmp_path: Path) -> None:
-    grid = grid_of(tmp_path, "llama", methods=["base", "milp"], people=["ada"])
-    measure(grid, tmp_path / "first")
-    base, milp = read(tmp_path / "first", Row)
-    with Run(grid, tmp_path / "second") as run:
+def test_rows_of_another_split_or_of_searches_with_other_trials_are_not_taken_over(
+    whole: Whole, tmp_path: Path
+) -> None:
+    found = by_cell(whole.folder)
+    base, milp = found["ada", "base"], found["ada", "milp"]
+    with Run(whole.with_only("base", "milp"), tmp_path / "second") as run:
         assert run.adopt([replace(base, train=13, validation=3), replace(milp, trials=24)]) == []
         assert run.adopt([base, milp]) == [base, milp]
-
-
-def test_a_database_that_the_environment_names_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    grid = grid_of(tmp_path, "llama", methods=["milp"], people=["ada"])
-    for name in ("database", "store"):
-        monkeypatch.setenv(f"MILP_{name.upper()}_URL", f"nosuch://{name}")
-    measure(grid, tmp_path / "run")
-    assert (tmp_path / "run" / "searches").is_dir()
 
 
 def test_a_grid_may_name_a_preset_of_its_own(tmp_path: Path) -> None:
