@@ -25,6 +25,7 @@ import pytest
 
 from app.database import Database
 from app.settings import Settings
+from tests.support.families import save_tiny_model
 from tests.support.keys import KEYS
 from tests.support.servers import PostgresServer, RedisServer
 from tests.support.spans import Spans, recorded
@@ -115,13 +116,20 @@ def spans() -> Iterator[Spans]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a random model that starts and answers in no time, for tests of what is around a model."""
+    return str(save_tiny_model("llama", tmp_path_factory.mktemp("models") / "tiny"))
+
+
 @pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Default settings with a data folder and a key of the tests' own, whatever the environment and `.env` say."""
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_base: str) -> Settings:
+    """Default settings with a data folder, a key and a tiny base of the tests' own, whatever the environment says."""
     for name in [name for name in os.environ if name.startswith("MILP_")]:
         monkeypatch.delenv(name)
     # The receivers of tests are on the loopback.
-    return Settings(_env_file=None, data_dir=tmp_path / "milp", api_keys=KEYS, webhooks_private=True)
+    own = {"data_dir": tmp_path / "milp", "api_keys": KEYS, "base_model": tiny_base}
+    return Settings(_env_file=None, webhooks_private=True, **own)
 
 
 def _upgrade(url: str) -> None:

@@ -23,6 +23,8 @@ def settings(settings: Settings) -> Settings:
         "averaged": 1,
         "max_new_tokens": 4,
         "max_sequence_tokens": 48,
+        # That of the small base: what the tiny one allows by itself leaves little to search.
+        "max_total_rank": 160,
         "lease_seconds": 20.0,
         "heartbeat_seconds": 0.5,
     }
@@ -30,9 +32,9 @@ def settings(settings: Settings) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def base() -> Base:
-    """The real base model of the repository."""
-    return load_base(Settings(_env_file=None).base_model, device="cpu", dtype="float32", threads=1)
+def base(tiny_base: str) -> Base:
+    """The settings' base."""
+    return load_base(tiny_base, device="cpu", dtype="float32", threads=1)
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from threading import Event, Lock
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
@@ -83,25 +83,27 @@ def test_a_plan_at_work_is_interrupted_and_given_back_when_the_worker_has_to_end
     assert steps_now(context.database, job)[0].state == StepState.done
 
 
-class WhoTrains:
-    """Trains, and keeps whose candidates were in training at once: the first letters of their samples."""
+class Together:
+    """Trains on after a first step once another job's candidate has made one too; keeps whose they are, by a letter."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.at_once: list[set[str]] = []
-        self._training: set[str] = set()
-        self._lock = Lock()
+        self.whose: list[str] = []
+        self._both = Barrier(2)
         monkeypatch.setattr("workers.steps.evaluate.train_candidates", self)
 
-    def __call__(self, base: Base, candidates: Sequence[Candidate], course: Course, **how: Any) -> Any:
-        user = course.train[0].query[0]
-        with self._lock:
-            self._training.add(user)
-            self.at_once.append(set(self._training))
-        try:
-            return train_candidates(base, candidates, course, **how)
-        finally:
-            with self._lock:
-                self._training.remove(user)
+    def __call__(
+        self, base: Base, candidates: Sequence[Candidate], course: Course, *, on_step: Callable[..., None], **how: Any
+    ) -> Any:
+        self.whose.append(course.train[0].query[0])
+        met = Event()
+
+        def meet(*told: Any) -> None:
+            if not met.is_set():
+                met.set()
+                self._both.wait(PATIENCE)
+            on_step(*told)
+
+        return train_candidates(base, candidates, course, on_step=meet, **how)
 
 
 @pytest.fixture
@@ -127,10 +129,10 @@ def evaluation(context: Context, job: Job) -> Step:
 
 @pytest.mark.usefixtures("two_cores")
 def test_idle_cores_train_another_jobs_candidates_meanwhile(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    trained, (ann, bob) = WhoTrains(monkeypatch), two_planned(context)
+    together, (ann, bob) = Together(monkeypatch), two_planned(context)
     work(context, evaluation(context, ann).id or 0)
 
-    assert {"a", "b"} in trained.at_once
+    assert sorted(together.whose) == ["a", "b"]
     for job in (ann, bob):
         assert [trial.state for trial in trials_now(context.database, job)] == [TrialState.succeeded] * 2
 

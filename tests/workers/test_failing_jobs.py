@@ -62,7 +62,7 @@ class Disk:
 
     def fsync(self, descriptor: int) -> None:
         found = os.fstat(descriptor)
-        if self.full and stat.S_ISREG(found.st_mode) and found.st_size > 100_000:
+        if self.full and stat.S_ISREG(found.st_mode) and found.st_size > 10_000:
             self.refused += 1
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._fsync(descriptor)

@@ -49,7 +49,7 @@ def test_from_a_request_over_the_queue_to_its_trials_it_is_one_trace(
     assert {parent_of(span) for span in trials.values()} == {steps[1].context.span_id}
     assert {span.context.trace_id for span in (*steps, *trials.values())} == {request.context.trace_id}
     default = trials[1].attributes
-    assert (default["milp.layers"], default["milp.n"], default["milp.r"]) == ("1" * 12, 1, 16)
+    assert (default["milp.layers"], default["milp.n"], default["milp.r"]) == ("111", 1, 16)
     assert (default["milp.passes"], default["milp.state"]) == (1, "succeeded")
     assert default["milp.seconds"] * 1e9 == pytest.approx(trials[1].end_time - trials[1].start_time, abs=1000)
     assert {span.name for span in spans.all() if parent_of(span) == steps[3].context.span_id} >= {"generate", "train"}

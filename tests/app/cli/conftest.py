@@ -135,11 +135,12 @@ def base_won(job: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedService]:
-    """A running service of the tests' own, with the small base. Tests share it: each uses users of its own."""
+def service(tmp_path_factory: pytest.TempPathFactory, tiny_base: str) -> Iterator[EmbeddedService]:
+    """A running service of the tests' own, with a tiny base. Tests share it: each uses users of its own."""
     folder = tmp_path_factory.mktemp("svc")
     # A low bar for epochs keeps the tests short; the search is the same.
-    settings = Settings(_env_file=None, data_dir=folder, port=0, epochs=1, batch_size=8, averaged=1, max_new_tokens=8)
+    quick = {"epochs": 1, "batch_size": 8, "averaged": 1, "max_new_tokens": 8}
+    settings = Settings(_env_file=None, data_dir=folder, base_model=tiny_base, port=0, **quick)
     with EmbeddedService(settings) as running:
         remember_key(running.url, running.api_key)
         yield running

@@ -145,14 +145,14 @@ def test_a_demo_at_a_url_where_nothing_answers_starts_nothing(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_ctrl_c_cancels_the_jobs_of_a_demo_and_stops_the_service_it_started(tmp_path: Path) -> None:
+def test_ctrl_c_cancels_the_jobs_of_a_demo_and_stops_the_service_it_started(tmp_path: Path, tiny_base: str) -> None:
     samples = [{"query": f"Is {i} even?", "response": "Yes." if i % 2 == 0 else "No."} for i in range(200)]
     (tmp_path / "ada.jsonl").write_text(json.dumps({"user_id": "ada", "samples": samples}))
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MILP_")}
     with subprocess.Popen(
         [sys.executable, "-m", "app.cli.main", "demo", "--data", "ada.jsonl"],
         cwd=tmp_path,
-        env={**kept, "MILP_PORT": "0", "MILP_AVERAGED": "1"},
+        env={**kept, "MILP_BASE_MODEL": tiny_base, "MILP_PORT": "0", "MILP_AVERAGED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

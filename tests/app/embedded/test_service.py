@@ -27,15 +27,18 @@ _SECONDS = 120
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This process's, without settings of whoever runs the tests."""
+    """This process's, without settings of whoever runs the tests; trials of its tiny base take a while."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MILP_")}
-    return {**kept, "MILP_PORT": "0", "MILP_AVERAGED": "1", **more}
+    own = {"MILP_BASE_MODEL": "tiny", "MILP_PORT": "0", "MILP_TRIAL_EPOCHS": "40", "MILP_AVERAGED": "1"}
+    return {**kept, **own, **more}
 
 
 @pytest.fixture
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty working folder, so that no `.env` is read, with a short path."""
-    return tmp_path_factory.mktemp("up")
+def folder(tmp_path_factory: pytest.TempPathFactory, tiny_base: str) -> Path:
+    """A working folder with nothing but a base, so that no `.env` is read, with a short path."""
+    made = tmp_path_factory.mktemp("up")
+    (made / "tiny").symlink_to(tiny_base)
+    return made
 
 
 class Up:
@@ -105,7 +108,9 @@ def wait_until_busy(client: ServiceClient, job_id: str) -> None:
 
 def begin_a_job(client: ServiceClient) -> str:
     samples = [{"query": f"What is {i} and {i}?", "response": f"It is {2 * i}, dear."} for i in range(30)]
-    answer = client.add_history("anna", {"samples": samples, "personalize": True, "options": {"trials": 14}})
+    answer = client.add_history(
+        "anna", {"samples": samples, "personalize": True, "options": {"trials": 14, "epochs": 40}}
+    )
     return str(answer["job"]["id"])
 
 
