@@ -70,6 +70,7 @@ class JobOptions(BaseModel):
             max_sequence_tokens=settings.max_sequence_tokens,
             prompt_loss_weight=settings.prompt_loss_weight,
             label_smoothing=settings.label_smoothing,
+            typical_share=settings.typical_share,
             averaged=settings.averaged,
             max_total_rank=settings.max_total_rank,
             max_new_tokens=settings.max_new_tokens,
@@ -107,6 +108,7 @@ class ResolvedOptions(BaseModel):
     prompt_loss_weight: float = 0.0
     label_smoothing: float = 0.0
     """Jobs from before prompts were learned and labels smoothed learn responses alone, as they stand there."""
+    typical_share: float = 1.0
     max_total_rank: int
     max_new_tokens: int
     memory_pairs: int

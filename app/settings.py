@@ -86,6 +86,12 @@ class Settings(BaseSettings):
         lt=1,
         description="share of what is learned of each token that is spread over the whole vocabulary; scores are not",
     )
+    typical_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of the samples that is learned: those with responses most like the person's others",
+    )
     averaged: int = Field(
         4,
         ge=1,

@@ -16,6 +16,7 @@ from engine.learner import Candidate, TrainingSettings
 from engine.losses import encode_samples
 from engine.lower_layers import LowerLayers
 from engine.prompts import Prompting, query_alone
+from engine.typical import most_typical
 
 GoOn = Callable[[Candidate, Sequence[float]], bool]
 """Whether a candidate goes on, given its mean loss on validation after each pass so far."""
@@ -26,7 +27,8 @@ class Course:
     """What the candidates of one user learn, and how.
 
     Args:
-        train: the train part of the user's history; facts of `profile` are learned with it.
+        train: the train part of the user's history, of which the settings' share is learned; facts of `profile` are
+            learned with it.
         order_seed: draws the batches, the same for all candidates but those with an order of their own.
         passes: after which each candidate ends; None: all the settings' epochs.
         validation: on which each candidate's loss is measured after every pass, and all scores after its last; None:
@@ -54,9 +56,11 @@ class Material:
 
     @classmethod
     def of(cls, base: Base, course: Course) -> Material:
-        longest = course.settings.max_sequence_tokens
-        samples = [*profile_samples(course.profile), *course.train]
-        return cls(course, LowerLayers(base, encode_samples(base, samples, longest, course.prompt)))
+        longest, share = course.settings.max_sequence_tokens, course.settings.typical_share
+        facts = encode_samples(base, profile_samples(course.profile), longest, course.prompt)
+        samples = encode_samples(base, course.train, longest, course.prompt)
+        chosen = most_typical([sample.response for sample in samples], share)
+        return cls(course, LowerLayers(base, [*facts, *(samples[place] for place in chosen)]))
 
     def batch(self, chosen: Sequence[int]) -> Batch:
         """The chosen examples as they are learned."""

@@ -29,6 +29,7 @@ class TrainingSettings:
             paper's, learns responses alone.
         label_smoothing: share of each target that is spread evenly over the vocabulary, so that what is learned by
             heart is not taken for certain.
+        typical_share: share of the samples that is learned: those whose responses are most like the others'.
     """
 
     learning_rate: float
@@ -40,6 +41,7 @@ class TrainingSettings:
     max_sequence_tokens: int
     prompt_loss_weight: float = 0.0
     label_smoothing: float = 0.0
+    typical_share: float = 1.0
 
     def steps_a_pass(self, examples: int) -> int:
         return -(-examples // self.batch_size)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 
 from rouge_score.tokenize import tokenize
 
 from engine.metrics import bootstrap_interval, persona_f1, persona_words, rouge_1, rouge_l
+from engine.typical import Likeness, most_typical
 from evaluation.measure.people import Person, read_people
 from evaluation.tables.markdown import Table
 
@@ -25,21 +26,16 @@ _LEAST_GAIN = 0.02
 """ROUGE-L points that a further word has to add."""
 
 
-def most_typical(answers: Sequence[str]) -> str:
+def most_typical_of(answers: Sequence[str]) -> str:
     """The answer with the highest mean ROUGE-L to the others; the first of equals."""
-    likeness = [_Likeness(_words(answer)) for answer in answers]
-
-    def to_the_others(place: int) -> float:
-        words = _words(answers[place])
-        return fmean([one.of(words) for i, one in enumerate(likeness) if i != place] or [0.0])
-
-    return answers[max(range(len(answers)), key=to_the_others)]
+    (place,) = most_typical([_words(answer) for answer in answers], 1 / (2 * len(answers)))
+    return answers[place]
 
 
 def best_words(answers: Sequence[str]) -> str:
     """Frequent words of the answers in an order that has a high mean ROUGE-L to them: word by word, each where it adds
     most."""
-    likeness = [_Likeness(_words(answer)) for answer in answers]
+    likeness = [Likeness(_words(answer)) for answer in answers]
     counts = Counter(word for answer in answers for word in sorted(set(_words(answer))))
     frequent = [word for word, _ in counts.most_common(FREQUENT_WORDS)]
     said: list[str] = []
@@ -55,7 +51,7 @@ def best_words(answers: Sequence[str]) -> str:
 
 
 MADE: dict[str, Callable[[Sequence[str]], str]] = {
-    "The past answer most like the others": most_typical,
+    "The past answer most like the others": most_typical_of,
     "Frequent words in the best order": best_words,
 }
 
@@ -81,30 +77,6 @@ def _scored(person: Person, answer: str) -> tuple[float, float, float]:
     references = [sample.response for sample in person.split.test]
     ones, longest = (fmean(score(one, answer) for one in references) for score in (rouge_1, rouge_l))
     return ones, longest, persona_f1(answer, words)
-
-
-class _Likeness:
-    """ROUGE-L F of word sequences to one sequence, 0..100.
-
-    The longest common subsequence a machine word at a time (Hyyro, 2004, "Bit-parallel LCS-length computation
-    revisited"): it is asked for millions of times.
-    """
-
-    def __init__(self, reference: Sequence[str]) -> None:
-        self._length = len(reference)
-        self._all = (1 << self._length) - 1
-        self._places: dict[str, int] = {}
-        for place, word in enumerate(reference):
-            self._places[word] = self._places.get(word, 0) | 1 << place
-
-    def of(self, words: Iterable[str]) -> float:
-        free, count = self._all, 0
-        for word in words:
-            count += 1
-            hit = free & self._places.get(word, 0)
-            free = (free + hit) | (free - hit)
-        common = self._length - (free & self._all).bit_count()
-        return 200.0 * common / (count + self._length) if common else 0.0
 
 
 def _words(text: str) -> list[str]:
