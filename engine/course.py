@@ -15,6 +15,7 @@ from engine.history import Sample, profile_samples
 from engine.learner import Candidate, TrainingSettings
 from engine.losses import encode_samples
 from engine.lower_layers import LowerLayers
+from engine.metrics import words_of
 from engine.prompts import Prompting, query_alone
 from engine.typical import most_typical
 
@@ -57,10 +58,10 @@ class Material:
     @classmethod
     def of(cls, base: Base, course: Course) -> Material:
         longest, share = course.settings.max_sequence_tokens, course.settings.typical_share
-        facts = encode_samples(base, profile_samples(course.profile), longest, course.prompt)
-        samples = encode_samples(base, course.train, longest, course.prompt)
-        chosen = most_typical([sample.response for sample in samples], share)
-        return cls(course, LowerLayers(base, [*facts, *(samples[place] for place in chosen)]))
+        # Words, not tokens: those of punctuation and the end make short answers look typical.
+        chosen = most_typical([words_of(sample.response) for sample in course.train], share)
+        samples = [*profile_samples(course.profile), *(course.train[place] for place in chosen)]
+        return cls(course, LowerLayers(base, encode_samples(base, samples, longest, course.prompt)))
 
     def batch(self, chosen: Sequence[int]) -> Batch:
         """The chosen examples as they are learned."""

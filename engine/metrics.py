@@ -66,10 +66,14 @@ def rouge_l(reference: str, response: str) -> float:
     return 100.0 * float(_scorer().score(reference, response)["rougeL"].fmeasure)
 
 
+def words_of(text: str) -> list[str]:
+    """The words of a text, in order: lower case, Unicode-normalised, punctuation dropped."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).translate(_APOSTROPHES).lower())
+
+
 def content_words(text: str) -> list[str]:
-    """The words of a text that are no stop words, in order: lower case, Unicode-normalised, punctuation dropped."""
-    plain = unicodedata.normalize("NFKC", text).translate(_APOSTROPHES).lower()
-    return [word for word in _WORD.findall(plain) if word not in STOP_WORDS]
+    """The words of a text that are no stop words, in order."""
+    return [word for word in words_of(text) if word not in STOP_WORDS]
 
 
 def persona_words(texts: Iterable[str]) -> frozenset[str]:

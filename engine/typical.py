@@ -1,6 +1,6 @@
 """Which of a person's samples are typical of them: those whose responses are most like the person's others.
 
-Must not know models, training, or what words are: anything that can be compared is one.
+Must not know models or training, nor what words are: whatever can be compared.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Likeness:
 
 def most_typical(responses: Sequence[Sequence[Hashable]], share: float) -> list[int]:
     """Places, in order, of the share (0..1) of the responses with the highest mean likeness to the others; one at least
-    where there is any. Of equals the earlier ones."""
+    where there is any. Of equals the earlier ones; all where none is like another."""
     if share >= 1 or len(responses) < 2:
         return list(range(len(responses)))
     every = -(-len(responses) // COMPARED)
@@ -48,5 +48,7 @@ def most_typical(responses: Sequence[Sequence[Hashable]], share: float) -> list[
         return fmean([other.of(responses[place]) for its, other in others if its != place] or [0.0])
 
     likeness = [to_the_others(place) for place in range(len(responses))]
+    if not any(likeness):
+        return list(range(len(responses)))
     best = sorted(range(len(responses)), key=lambda place: -likeness[place])
     return sorted(best[: max(1, round(share * len(responses)))])

@@ -13,9 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from rouge_score.tokenize import tokenize
-
-from engine.metrics import bootstrap_interval, persona_f1, persona_words, rouge_1, rouge_l
+from engine.metrics import bootstrap_interval, persona_f1, persona_words, rouge_1, rouge_l, words_of
 from engine.typical import Likeness, most_typical
 from evaluation.measure.people import Person, read_people
 from evaluation.tables.markdown import Table
@@ -28,15 +26,15 @@ _LEAST_GAIN = 0.02
 
 def most_typical_of(answers: Sequence[str]) -> str:
     """The answer with the highest mean ROUGE-L to the others; the first of equals."""
-    (place,) = most_typical([_words(answer) for answer in answers], 1 / (2 * len(answers)))
+    (place,) = most_typical([words_of(answer) for answer in answers], 1 / (2 * len(answers)))
     return answers[place]
 
 
 def best_words(answers: Sequence[str]) -> str:
     """Frequent words of the answers in an order that has a high mean ROUGE-L to them: word by word, each where it adds
     most."""
-    likeness = [Likeness(_words(answer)) for answer in answers]
-    counts = Counter(word for answer in answers for word in sorted(set(_words(answer))))
+    likeness = [Likeness(words_of(answer)) for answer in answers]
+    counts = Counter(word for answer in answers for word in sorted(set(words_of(answer))))
     frequent = [word for word, _ in counts.most_common(FREQUENT_WORDS)]
     said: list[str] = []
     score = 0.0
@@ -77,10 +75,6 @@ def _scored(person: Person, answer: str) -> tuple[float, float, float]:
     references = [sample.response for sample in person.split.test]
     ones, longest = (fmean(score(one, answer) for one in references) for score in (rouge_1, rouge_l))
     return ones, longest, persona_f1(answer, words)
-
-
-def _words(text: str) -> list[str]:
-    return list(tokenize(text, None))
 
 
 def main() -> None:

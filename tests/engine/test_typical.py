@@ -41,6 +41,10 @@ def test_of_a_single_sample_or_none_nothing_is_left_out() -> None:
     assert most_typical([["alone"]], 0.01) == [0]
 
 
+def test_where_no_response_is_like_another_all_are_learned() -> None:
+    assert most_typical([["one"], ["two"], ["three"]], 0.3) == [0, 1, 2]
+
+
 def test_a_long_history_is_compared_with_a_part_of_it() -> None:
     others = [[f"only {i}", f"here {i}"] for i in range(3 * COMPARED)]
     common = [["same", "words"]] * COMPARED
