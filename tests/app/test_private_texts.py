@@ -29,12 +29,11 @@ NASTY_IDS = ["u:::x@example", "a" * 128, "AUX", "user-with-a-name_42", "0"]
 
 
 @pytest.fixture(scope="module")
-def loud(tmp_path_factory: pytest.TempPathFactory, tiny_base: str) -> Iterator[EmbeddedService]:
-    """All parts of a service, logging all they can."""
+def loud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedService]:
+    """All parts of a service with the base model that it comes with, logging all they can."""
     settings = Settings(
         _env_file=None,
         data_dir=tmp_path_factory.mktemp("loud"),
-        base_model=tiny_base,
         port=0,
         log_level="debug",
         epochs=1,
