@@ -15,7 +15,6 @@ from engine.history import Sample, profile_samples
 from engine.learner import Candidate, TrainingSettings
 from engine.losses import encode_samples
 from engine.lower_layers import LowerLayers
-from engine.metrics import words_of
 from engine.prompts import Prompting, query_alone
 from engine.typical import most_typical
 
@@ -58,8 +57,7 @@ class Material:
     @classmethod
     def of(cls, base: Base, course: Course) -> Material:
         longest, share = course.settings.max_sequence_tokens, course.settings.typical_share
-        # Words, not tokens: those of punctuation and the end make short answers look typical.
-        chosen = most_typical([words_of(sample.response) for sample in course.train], share)
+        chosen = most_typical([sample.response for sample in course.train], share)
         samples = [*profile_samples(course.profile), *(course.train[place] for place in chosen)]
         return cls(course, LowerLayers(base, encode_samples(base, samples, longest, course.prompt)))
 

@@ -1,12 +1,15 @@
 """Which of a person's samples are typical of them: those whose responses are most like the person's others.
 
-Must not know models or training, nor what words are: whatever can be compared.
+By words, not tokens: those of punctuation and the end make short answers look typical. Must not know models or
+training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
 from statistics import fmean
+
+from engine.metrics import words_of
 
 COMPARED = 200
 """Most others that a response is compared with, evenly spaced: all of a long history's would take minutes."""
@@ -36,11 +39,12 @@ class Likeness:
         return 200.0 * common / (count + self._length) if common else 0.0
 
 
-def most_typical(responses: Sequence[Sequence[Hashable]], share: float) -> list[int]:
+def most_typical(texts: Sequence[str], share: float) -> list[int]:
     """Places, in order, of the share (0..1) of the responses with the highest mean likeness to the others; one at least
     where there is any. Of equals the earlier ones; all where none is like another."""
-    if share >= 1 or len(responses) < 2:
-        return list(range(len(responses)))
+    if share >= 1 or len(texts) < 2:
+        return list(range(len(texts)))
+    responses = [words_of(text) for text in texts]
     every = -(-len(responses) // COMPARED)
     others = [(place, Likeness(responses[place])) for place in range(0, len(responses), every)]
 

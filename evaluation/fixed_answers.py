@@ -26,7 +26,7 @@ _LEAST_GAIN = 0.02
 
 def most_typical_of(answers: Sequence[str]) -> str:
     """The answer with the highest mean ROUGE-L to the others; the first of equals."""
-    (place,) = most_typical([words_of(answer) for answer in answers], 1 / (2 * len(answers)))
+    (place,) = most_typical(answers, 1 / (2 * len(answers)))
     return answers[place]
 
 

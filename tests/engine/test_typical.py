@@ -33,21 +33,21 @@ def test_likeness_is_rouge_l(one: list[str], other: list[str]) -> None:
     ("share", "places"), [(0.1, [0]), (0.4, [0, 1]), (0.6, [0, 1, 3]), (0.8, [0, 1, 2, 3]), (1.0, [0, 1, 2, 3, 4])]
 )
 def test_those_most_like_the_others_are_kept_in_their_order(share: float, places: list[int]) -> None:
-    assert most_typical([one.split() for one in SAID], share) == places
+    assert most_typical(SAID, share) == places
 
 
 def test_of_a_single_sample_or_none_nothing_is_left_out() -> None:
     assert most_typical([], 0.5) == []
-    assert most_typical([["alone"]], 0.01) == [0]
+    assert most_typical(["alone"], 0.01) == [0]
 
 
 def test_where_no_response_is_like_another_all_are_learned() -> None:
-    assert most_typical([["one"], ["two"], ["three"]], 0.3) == [0, 1, 2]
+    assert most_typical(["one", "two", "three"], 0.3) == [0, 1, 2]
 
 
 def test_a_long_history_is_compared_with_a_part_of_it() -> None:
-    others = [[f"only {i}", f"here {i}"] for i in range(3 * COMPARED)]
-    common = [["same", "words"]] * COMPARED
+    others = [f"only{i} here{i}" for i in range(3 * COMPARED)]
+    common = ["same words"] * COMPARED
     found = most_typical([*others, *common], 0.25)
     assert found == [*range(3 * COMPARED, 4 * COMPARED)]
 
