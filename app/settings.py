@@ -87,7 +87,7 @@ class Settings(BaseSettings):
         description="share of what is learned of each token that is spread over the whole vocabulary; scores are not",
     )
     typical_share: float = Field(
-        1.0,
+        0.5,
         gt=0,
         le=1,
         description="share of the samples that is learned: those with responses most like the person's others",
