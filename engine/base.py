@@ -149,16 +149,14 @@ def load_base(name: str, *, device: str = "auto", dtype: str = "auto", threads: 
         torch.set_num_threads(threads)
     transformers_logging.disable_progress_bar()
     folder = base_folder(name)
-    where = _device(device)
+    where, precision = hardware(device, dtype)
     try:
         config = AutoConfig.from_pretrained(folder)
         if config.model_type in _POSITIONS_AFTER_PADDING:
             config.is_decoder = True  # otherwise attention would look ahead
         tokenizer = AutoTokenizer.from_pretrained(folder)
         # Never pickle: it runs code, and the digest is over safetensors.
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, config=config, dtype=_dtype(dtype, where), use_safetensors=True
-        )
+        model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=precision, use_safetensors=True)
     except Exception as error:  # readers of configs, tokenizers and weights each raise kinds of their own
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BaseModelError(
@@ -167,6 +165,12 @@ def load_base(name: str, *, device: str = "auto", dtype: str = "auto", threads: 
         ) from error
     nn.Module.to(model, where)
     return Base(model, tokenizer, name=name, digest=folder_digest(folder))
+
+
+def hardware(device: str = "auto", dtype: str = "auto") -> tuple[torch.device, torch.dtype]:
+    """Where a base would be loaded on this machine and in which precision; arguments as `load_base` takes them."""
+    where = _device(device)
+    return where, _dtype(dtype, where)
 
 
 def _device(device: str) -> torch.device:

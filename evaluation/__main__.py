@@ -25,7 +25,7 @@ from evaluation.results_files import file_name, read_all
 
 GRIDS = Path(__file__).parent / "measure" / "grids"
 FIRST_USERS = 10
-"""Of each file without --full: a cut by a fixed rule, not by result."""
+"""Of each file, where neither --full nor a grid says how many: a cut by a fixed rule, not by result."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -64,7 +64,7 @@ def evaluate(
             raise GridError(f"{grid} says itself what is measured: leave --full out.")
         chosen = read_grid(grid or GRIDS / _named(bool(data), full))
         changes = {
-            "sets": _sets(data, chosen, None if full else FIRST_USERS, users),
+            "sets": _sets(data, chosen, None if full or grid is not None else FIRST_USERS, users),
             "seeds": list(range(seeds)) if seeds else chosen.seeds,
             "trials": trials or chosen.trials,
             "methods": methods or chosen.methods,
@@ -87,7 +87,11 @@ def evaluate(
         raise typer.Exit(130) from None
     for problem in problems:
         typer.echo(f"not measured: {problem}", err=True)
-    write_report(out)
+    try:
+        write_report(out)
+    except ValueError as error:
+        typer.echo(f"milp: measured, but not reported: {error}", err=True)
+        raise typer.Exit(1) from None
     typer.echo(f"{out / 'report.html'}, {out / 'report.md'}")
     if problems:
         raise typer.Exit(1)

@@ -41,13 +41,16 @@ _FIRST = (
 K = TypeVar("K", SearchRecord, Judgement, Label)
 """What is kept beside the rows."""
 
+M = TypeVar("M", Row, SearchRecord)
+"""What is measured of a cell."""
+
 _JUDGED, _LABELS, _SEARCHES = "judged", "labels", "searches"
 _LEFT_OUT = "per_sample"
 _DIGITS = 6
 """Digits of a number that count; the rest is noise that makes lines long."""
 
 
-def latest(rows: Iterable[Row]) -> list[Row]:
+def latest(rows: Iterable[M]) -> list[M]:
     """Each measurement once: of those with one key the last, in the order of first appearance."""
     return list({row.key: row for row in rows}.values())
 

@@ -57,6 +57,8 @@ class Row(OfCell):
         bytes: what is kept for the user.
         prompt_tokens: mean tokens of a prompt.
         train, validation, test: samples in each part.
+        options: digest of the job options that what answered was trained with (`evaluation.measure.methods`); empty
+            where nothing was trained.
         per_sample: ROUGE-L and Persona F1 of each test sample, in time order.
     """
 
@@ -82,6 +84,7 @@ class Row(OfCell):
     validation: int = 0
     test: int = 0
     commit: str = ""
+    options: str = ""
     per_sample: dict[str, list[float]] = field(default_factory=dict)
 
     FILE: ClassVar[str] = "rows.jsonl"
@@ -90,7 +93,7 @@ class Row(OfCell):
 @dataclass(frozen=True, kw_only=True)
 class SearchRecord(OfCell):
     """One search: its trials by number, each with origin, state, layers, n, r, parameters, loss, rouge_l and their
-    standard errors on validation, these four after every pass it made too; and the number of the one that won."""
+    standard errors on validation, and its loss there after every pass it made; and the number of the one that won."""
 
     trials: list[dict[str, Any]]
     winner: int

@@ -186,12 +186,19 @@ def compared(
         variant: of both, but for `variant_b` where it is given.
     """
     of_a, of_b = (a, variant), (b, variant if variant_b is None else variant_b)
-    rows: Sequence[Row] = group.rows
-    if not {a, b} & set(BASELINES):
-        seeds = [{(row.user, row.seed) for row in rows if (row.method, row.variant) == of} for of in (of_a, of_b)]
-        rows = [row for row in rows if (row.user, row.seed) in seeds[0] & seeds[1]]
+    rows = on_same_seeds(group, of_a, of_b)
     first, second = (per_user(rows, method, metric.name, of) for method, of in (of_a, of_b))
     return compare(first, second, metric.better)
+
+
+def on_same_seeds(group: Group, *measured: tuple[str, str]) -> list[Row]:
+    """The group's rows of the users and seeds that all of these (method, variant) have; baselines have every seed."""
+    rows = list(group.rows)
+    for of in measured:
+        if of[0] not in BASELINES:
+            cells = {(row.user, row.seed) for row in group.rows if (row.method, row.variant) == of}
+            rows = [row for row in rows if row.method in BASELINES or (row.user, row.seed) in cells]
+    return rows
 
 
 def best_baseline(group: Group, metric: Metric, method: str = "milp") -> str | None:

@@ -85,10 +85,14 @@ def read_labels(folder: Path) -> list[Label]:
     """What people filled in; items left empty are left out, and there are none without a sheet.
 
     Raises:
-        ValueError: something else than A, B or tie was filled in, or an item is not in the key.
+        ValueError: something else than A, B or tie was filled in, or an item is not in the key, or there is no key.
     """
     if not (folder / SHEET).exists():
         return []
+    if not (folder / KEY).exists():
+        raise ValueError(
+            f"{folder / SHEET} is there without {KEY}, which says whose answer is A: put it back beside it"
+        )
     key = json.loads((folder / KEY).read_text(encoding="utf-8"))
     with (folder / SHEET).open(encoding="utf-8-sig", newline="") as file:
         found = [_label(line, key) for line in csv.DictReader(file)]

@@ -11,7 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from app.settings import Settings
+from engine.base import hardware
 from engine.base_folder import base_folder, folder_digest
 from evaluation.measure.grid import Cell, Grid
 from evaluation.measure.methods import options_of
@@ -22,8 +25,6 @@ WHICH_CELLS = frozenset({"methods", "seeds", "ablation", "sensitivity"})
 """Parts of a grid that say which cells are measured, not how: a run may go on with more of them."""
 WHERE = frozenset({"sets", "bases"})
 """Parts that say where histories and weights lie; what is in them is compared itself."""
-_SETTINGS = ("device", "dtype", "torch_threads")
-"""Settings that move a number's last digits, and with them what a greedy answer says."""
 
 
 class RunError(Exception):
@@ -49,7 +50,8 @@ def claim(folder: Path, grid: Grid, people: Mapping[str, Sequence[Person]]) -> N
         if unlike := [name for name in names if known.get(name) != told.get(name)]:
             raise RunError(
                 f"{folder} holds a run that measures otherwise (other {', '.join(unlike)}). Go on with that one "
-                "(methods, seeds, ablation and sensitivity may be added to it), or name another folder with --out."
+                "(methods, seeds, ablation and sensitivity may be added to it), or name another folder with --out "
+                "(`make evaluate OUT=folder`)."
             )
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
@@ -61,10 +63,17 @@ def _told(grid: Grid, people: Mapping[str, Sequence[Person]]) -> dict[str, Any]:
     settings = Settings(_env_file=None)
     options = options_of(grid, Cell("", "", "", "milp", 0)).resolve(settings)
     told["job_options"] = options.model_dump(mode="json")
-    told["settings"] = {name: getattr(settings, name) for name in _SETTINGS}
+    told["computed"] = _computed(settings)
     told["histories"] = {name: _digest(some) for name, some in people.items()}
     told["weights"] = {name: folder_digest(base_folder(base)) for name, base in grid.named_bases.items()}
     return told
+
+
+def _computed(settings: Settings) -> dict[str, str | int]:
+    """What moves a number's last digits, and with them what a greedy answer says: as it comes out on this machine."""
+    device, dtype = hardware(settings.device, settings.dtype)
+    threads = settings.torch_threads or torch.get_num_threads()
+    return {"device": device.type, "dtype": str(dtype).removeprefix("torch."), "threads": threads}
 
 
 def _digest(people: Sequence[Person]) -> str:

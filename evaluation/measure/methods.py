@@ -6,6 +6,7 @@ the prompt, the same number of items; each knows all that happened before the te
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,7 @@ from evaluation.measure.grid import Cell, Grid, Method
 from evaluation.measure.memories import DictionaryMemory, ShortAndLongTermMemory
 from evaluation.measure.people import Person
 from evaluation.measure.searches import Search, Searches
+from evaluation.names import BASELINES
 from evaluation.rows import Row
 from workers.failures import StepFailedError
 from workers.search.seeds import derive_seed
@@ -213,6 +215,15 @@ def options_of(grid: Grid, cell: Cell) -> JobOptions:
     elif name == "learning_rate":
         options[name] = float(value)
     return JobOptions(seed=cell.seed, **options)
+
+
+def how_trained(grid: Grid, cell: Cell) -> str:
+    """Digest (12 hex digits) of the options of the cell's job, as they are resolved here: rows that differ in it were
+    trained otherwise. Empty for what is not trained."""
+    if cell.method in BASELINES:
+        return ""
+    options = options_of(grid, cell).resolve(Settings(_env_file=None))
+    return hashlib.sha256(options.model_dump_json().encode()).hexdigest()[:12]
 
 
 def _chosen(row: Row) -> tuple[Candidate | None, int | None]:

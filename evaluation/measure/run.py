@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -19,11 +19,11 @@ from engine.evaluation import Evaluation
 from evaluation.judge.answers import Answers, keep_answers
 from evaluation.measure.claim import claim
 from evaluation.measure.grid import Cell, Grid
-from evaluation.measure.methods import Answering, Methods, UnmeasurableError, options_of
+from evaluation.measure.methods import Answering, Methods, UnmeasurableError, how_trained
 from evaluation.measure.people import Person, read_people
 from evaluation.measure.scores import answer_test, prompt_tokens, summarised
 from evaluation.measure.searches import Searches, SearchFailedError
-from evaluation.names import BASELINES
+from evaluation.names import BASELINES, CONTROLS
 from evaluation.rows import Row, SearchRecord, append, read
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -75,8 +75,9 @@ class Run:
     def adopt(self, rows: Iterable[Row]) -> list[Row]:
         """Take over rows that were measured before, such as the committed ones; those that were taken.
 
-        None is taken from another split of a history, or from a search with other trials: it would not belong with
-        what is measured now. The commit stands in them. Stacks of other users that controls need are trained again.
+        None is taken from another split of a history, none that was trained with other job options, and none of a
+        control, which depends on who else is in the set: they would not belong with what is measured now. The commit
+        stands in them. Stacks of other users that controls need are trained again.
         """
         missing = {cell.key: cell for cell in self.todo()}
         taken = [row for row in rows if row.key in missing and self._belongs(row, missing[row.key])]
@@ -89,7 +90,7 @@ class Run:
         parts = (person.split.train, person.split.validation, person.split.test)
         if (row.train, row.validation, row.test) != tuple(map(len, parts)):
             return False
-        return row.trials is None or row.trials == options_of(self._grid, cell).trials
+        return cell.method not in CONTROLS and row.options == how_trained(self._grid, cell)
 
     def todo(self) -> list[Cell]:
         """The cells that are not measured yet, in the order they will be."""
@@ -129,7 +130,8 @@ class Run:
         if row is None:
             methods = self.methods(cell)
             methods.on_trials = listener.trials
-            measured = _measured(cell, methods, self._commit)
+            made = {"commit": self._commit, "options": how_trained(self._grid, cell)}
+            measured = _measured(cell, methods, made)
             row = measured.row
             # The search first: a row says that all of its cell is done.
             if measured.search is not None:
@@ -158,7 +160,12 @@ class Run:
             return ""
 
 
-def _measured(cell: Cell, methods: Methods, commit: str) -> Measured:
+def _measured(cell: Cell, methods: Methods, made: Mapping[str, str]) -> Measured:
+    """One cell, measured now.
+
+    Args:
+        made: what its row says of how.
+    """
     person, answering, base = methods.person(cell), methods.answering(cell), methods.base
     evaluation = answer_test(base, answering.stack, answering.prompt, methods.whole(cell), methods.settings)
     split, search, stack = person.split, answering.search, answering.stack
@@ -177,7 +184,7 @@ def _measured(cell: Cell, methods: Methods, commit: str) -> Measured:
         "train": len(split.train),
         "validation": len(split.validation),
         "test": len(split.test),
-        "commit": commit,
+        **made,
         "per_sample": {"rouge_l": evaluation.rouge_l, "persona_f1": evaluation.persona_f1},
     }
     record = None if search is None else SearchRecord(**asdict(cell), trials=search.trials, winner=search.winner)

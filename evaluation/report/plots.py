@@ -67,10 +67,10 @@ def user_gains(group: Group) -> Plot | None:
     baseline, gains = found
     figure, axes = _figure(height=max(2.6, 0.9 + 0.24 * len(gains)))
     for place, gain in enumerate(gains):
-        colour = _BLUE if gain.mean > 0 else _RED
+        colour, mark = (_RED, "X") if gain.mean < 0 else (_BLUE, "o")
         if gain.low is not None and gain.high is not None:
             axes.plot([gain.low, gain.high], [place, place], color=colour, linewidth=1.6, alpha=0.55)
-        axes.plot([gain.mean], [place], "o" if gain.mean > 0 else "X", color=colour, markersize=6)
+        axes.plot([gain.mean], [place], mark, color=colour, markersize=6)
     axes.axvline(0, color=_INK, linewidth=1)
     axes.set_yticks(range(len(gains)), [_plain(gain.user) for gain in gains], fontsize=8)
     axes.set_xlabel(f"ROUGE-L of MiLP above {label(baseline)}, points of 100", color=_INK)

@@ -14,7 +14,7 @@ from engine.metrics import paired_bootstrap
 from engine.pareto import pareto_front
 from evaluation.names import ROUGE_L
 from evaluation.rows import SearchRecord
-from evaluation.statistics import Estimate, Group, best_baseline, estimate, per_user
+from evaluation.statistics import Estimate, Group, best_baseline, estimate, on_same_seeds, per_user
 
 _HISTORY = "history="
 
@@ -106,14 +106,15 @@ def winners_by_trials(group: Group, method: str) -> list[tuple[float, Estimate]]
 def by_history(group: Group) -> dict[str, list[tuple[float, Estimate]]]:
     """Of each method that was measured with parts of the history: (percent of it, ROUGE-L on test), the whole included.
 
-    Means are over the users that have all parts, so that a line does not bend with who is in it.
+    Means are over the users and seeds that have all parts, so that a line does not bend with who is in it.
     """
     found = {}
     methods = {row.method for row in group.rows if row.variant.startswith(_HISTORY)}
     for method in sorted(methods):
         variants = {row.variant for row in group.rows if row.method == method and row.variant.startswith(_HISTORY)}
+        rows = on_same_seeds(group, *((method, variant) for variant in {*variants, ""}))
         scores = {
-            share: per_user(group.rows, method, ROUGE_L.name, variant)
+            share: per_user(rows, method, ROUGE_L.name, variant)
             for variant in [*variants, ""]
             if (share := _percent(variant)) is not None
         }

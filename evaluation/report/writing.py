@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,7 @@ def write_report(folder: Path) -> None:
 def _read(folder: Path) -> _Run:
     judgements = read_judgements(folder)
     agreements = agreement(read_labels(folder), judgements) if judgements else []
-    return _Run(latest(read(folder, Row)), read(folder, SearchRecord), judgements, agreements)
+    return _Run(latest(read(folder, Row)), latest(read(folder, SearchRecord)), judgements, agreements)
 
 
 def _plots(run: _Run) -> list[Plot]:
@@ -115,7 +116,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m evaluation.report", description=__doc__)
     parser.add_argument("folder", type=Path, help="a run's folder, with its rows.jsonl")
     folder = parser.parse_args().folder
-    write_report(folder)
+    try:
+        write_report(folder)
+    except ValueError as error:
+        sys.exit(str(error))
     print(folder / HTML)
 
 

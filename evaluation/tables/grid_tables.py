@@ -8,7 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from evaluation.names import BASELINES, CONTROLS, MEMORIES, PERSONA_F1, ROUGE_L, SPACES, Metric, label, ordered
-from evaluation.statistics import GATE_TARGET, Comparison, Group, compare, compared, estimate, gate_record, per_user
+from evaluation.statistics import (
+    GATE_TARGET,
+    Comparison,
+    Group,
+    compare,
+    compared,
+    estimate,
+    gate_record,
+    on_same_seeds,
+    per_user,
+)
 from evaluation.tables import numbers, paper
 from evaluation.tables.markdown import Table
 from evaluation.tables.quality_tables import where
@@ -159,8 +169,9 @@ def _place(variant: str) -> tuple[int, str, float, str]:
 
 
 def _share_of_gain(group: Group, control: str, own: str) -> str:
-    """(control - base) / (own - base) on the users of all three, where `own` gains at all."""
-    person, other, base = (per_user(group.rows, name, ROUGE_L.name) for name in (own, control, "base"))
+    """(control - base) / (own - base) on the users and seeds of all three, where `own` gains at all."""
+    rows = on_same_seeds(group, (own, ""), (control, ""))
+    person, other, base = (per_user(rows, name, ROUGE_L.name) for name in (own, control, "base"))
     users = person.keys() & other.keys() & base.keys()
     gain = sum(person[user] - base[user] for user in users)
     return f"{100 * sum(other[user] - base[user] for user in users) / gain:.0f} %" if gain > 0 else numbers.NONE

@@ -6,7 +6,7 @@ Holds no state: a plan step calls it with what the database says, and a repeated
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from engine.configuration import Configuration
@@ -70,7 +70,9 @@ def next_batch(
     first = [point for point in _first_batch(space, preset, seed) if point[0] not in seen]
     if first:
         return Batch(first)
-    reason = stop_reason(observations_in_order, preset, elapsed, max_seconds, failed=len(failed) + len(stopped))
+    # Random points follow from nothing: that the last ones brought no progress says nothing of the next.
+    patient = replace(preset, patience=preset.trials) if surrogate == "random" else preset
+    reason = stop_reason(observations_in_order, patient, elapsed, max_seconds, failed=len(failed) + len(stopped))
     if reason:
         return Batch(stop_reason=reason)
     left = preset.trials - len(observations_in_order) - len(failed) - len(stopped) - len(pending)

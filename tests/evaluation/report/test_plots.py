@@ -55,6 +55,16 @@ def test_everything_measured_is_drawn_and_said_in_words() -> None:
     assert found["fronts"].alt.startswith("2 panels")
 
 
+def test_only_a_loss_is_a_cross(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[plots.Figure] = []
+    monkeypatch.setattr(plots, "_png", lambda figure: drawn.append(figure) or b"")
+    (group,) = groups([*rows("milp", [3.0, 4.0, 5.0]), *rows("base", [4.0, 4.0, 4.0])])
+    plots.user_gains(group)
+    (axes,) = drawn[0].axes
+    marks = [line.get_marker() for line in axes.get_lines() if line.get_marker() in ("o", "X")]
+    assert marks == ["X", "o", "o"]
+
+
 def test_the_same_numbers_make_the_same_picture() -> None:
     assert pictures(*everything())["gains"].png == pictures(*everything())["gains"].png
 

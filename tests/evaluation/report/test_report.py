@@ -12,7 +12,7 @@ import pytest
 from evaluation.judge.judgements import Judgement
 from evaluation.judge.judgements import append as append_judgement
 from evaluation.judge.labels import write_sheet
-from evaluation.report.writing import write_report
+from evaluation.report.writing import main, write_report
 from evaluation.results_files import read_file
 from evaluation.rows import Row, SearchRecord, append
 from tests.evaluation.made import keep_answers, row, rows, search, trial
@@ -143,6 +143,12 @@ def test_the_numbers_lie_beside_it_in_the_committed_form(tmp_path: Path) -> None
     ]
 
 
+def test_a_search_written_twice_is_drawn_once(tmp_path: Path) -> None:
+    once = full(tmp_path / "once")
+    twice = run(full(tmp_path / "twice"), [], [search("u0", TRIALS, 1)])
+    assert page(twice).alts == page(once).alts
+
+
 def test_a_measurement_written_twice_counts_once(tmp_path: Path) -> None:
     run(tmp_path, rows("base", [1.0]) + rows("milp", [9.0]) + rows("milp", [3.0]), [])
     assert "3.00 against 1.00" in page(tmp_path).words
@@ -158,7 +164,7 @@ def test_any_part_of_a_grid_has_a_report_that_says_what_is_missing(tmp_path: Pat
     assert "No judge model was asked" in words
 
 
-def test_the_judge_and_peoples_labels_are_in_the_report(tmp_path: Path) -> None:
+def test_the_judge_and_peoples_labels_are_in_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full(tmp_path)
     keep_answers(tmp_path, "u0", "milp", ["ours", "ours 2"])
     keep_answers(tmp_path, "u0", "base", ["theirs", "theirs 2"])
@@ -174,3 +180,7 @@ def test_the_judge_and_peoples_labels_are_in_the_report(tmp_path: Path) -> None:
     assert "has a win rate of 100.0 %: 2 won" in words
     assert "j says what people say in " in words
     assert "2 labelled items" in words
+    (tmp_path / "labels_key.json").unlink()
+    monkeypatch.setattr("sys.argv", ["report", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"without labels_key\.json, which says whose answer is A: put it back"):
+        main()

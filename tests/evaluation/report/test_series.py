@@ -109,6 +109,14 @@ def test_quality_by_history_is_over_the_users_that_have_all_parts() -> None:
     assert by_history(only(rows("milp", [1.0]))) == {}
 
 
+def test_quality_by_history_is_over_the_seeds_that_have_all_parts() -> None:
+    group = only(
+        [row("u0", "milp", 10.0), row("u0", "milp", 90.0, seed=1)],
+        rows("milp", [6.0], variant="history=0.25"),
+    )
+    assert [mean.mean for _, mean in by_history(group)["milp"]] == [6.0, 10.0]
+
+
 def test_layers_shares_count_who_uses_none() -> None:
     assert layer_shares(["110", "100", None, "000"]) == [0.5, 0.25, 0.0]
     assert layer_shares([None]) == []

@@ -218,6 +218,17 @@ def test_controls_tell_how_much_of_the_gain_the_domain_explains() -> None:
     assert "not known" in grid_tables.controls(only(rows("milp", [1.0]))).note
 
 
+def test_a_control_of_one_seed_is_set_against_what_it_controls_in_that_seed_alone() -> None:
+    group = only(
+        rows("base", [4.0, 4.0]),
+        rows("milp", [12.0, 8.0]),
+        [row("u0", "milp", 4.0, seed=1), row("u1", "milp", 4.0, seed=1)],
+        rows("other_user", [5.0, 6.0]),
+    )
+    found = line(grid_tables.controls(group), "Another user's stack")
+    assert (found["MiLP above it"], found["share of that one's gain"]) == ("+4.50 (+2.00 to +7.00)", "25 %")
+
+
 def test_cost_counts_the_tokens_that_the_memory_prompts_would_have_needed() -> None:
     spent = {"seconds": 200.0, "parameters": 49152, "bytes": 4908336}
     group = only(

@@ -45,6 +45,18 @@ def test_the_first_batch_is_base_default_lora_and_initial_design_whatever_q_is()
     assert batch.stop_reason is None
 
 
+def test_random_points_go_on_to_the_end_of_the_budget_whatever_they_bring() -> None:
+    impatient = replace(PRESET, patience=1)
+    first = _observe(_next([], preset=impatient))
+    proposed = _next(first, preset=impatient).configurations
+    tried = [*first, *(replace(first[0], configuration=configuration) for configuration, _ in proposed)]
+    aimed, random = (
+        next_batch(SPACE, impatient, tried, (), (), 2, 11, surrogate, 0.0, None) for surrogate in ("map_saas", "random")
+    )
+    assert (aimed.configurations, aimed.stop_reason is None) == ([], False)
+    assert (len(random.configurations), random.stop_reason) == (2, None)
+
+
 def test_a_budget_smaller_than_the_initial_design_cuts_it() -> None:
     assert len(_next([], preset=Preset("test", trials=3, initial=5, patience=9)).configurations) == 3
 
