@@ -46,8 +46,8 @@ class Task:
 
     @classmethod
     def of(cls, base: Base, history: History) -> Task:
-        """As a job with the service's default options learns it."""
-        options = JobOptions(seed=SEED).resolve(Settings(_env_file=None))
+        """As a job with the service's default options learns it, but every sample, as the peers do."""
+        options = JobOptions(seed=SEED).resolve(Settings(_env_file=None, typical_share=1.0))
         settings = training_settings(options)
         return cls(base, history, settings, options.trial_passes, options.max_new_tokens, options.trials_per_step)
 

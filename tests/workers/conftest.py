@@ -13,7 +13,8 @@ from workers.context import Context
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Settings under which a trial takes a second or two."""
+    """Settings under which a trial takes a second or two and learns from every sample, so that tests can tell which
+    part it is from."""
     quick = {
         "torch_threads": 1,
         "device": "cpu",
@@ -21,6 +22,7 @@ def settings(settings: Settings) -> Settings:
         "trials_per_step": 2,
         "batch_size": 8,
         "averaged": 1,
+        "typical_share": 1.0,
         "max_new_tokens": 4,
         "max_sequence_tokens": 48,
         # That of the small base: what the tiny one allows by itself leaves little to search.
