@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from evaluation.judge.judgements import Judgement, read_judgements
 from evaluation.judge.labels import Label, read_labels
-from evaluation.rows import Row, SearchRecord, read
+from evaluation.rows import R, Row, SearchRecord, read
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "evaluation" / "results"
@@ -41,16 +41,13 @@ _FIRST = (
 K = TypeVar("K", SearchRecord, Judgement, Label)
 """What is kept beside the rows."""
 
-M = TypeVar("M", Row, SearchRecord)
-"""What is measured of a cell."""
-
 _JUDGED, _LABELS, _SEARCHES = "judged", "labels", "searches"
 _LEFT_OUT = "per_sample"
 _DIGITS = 6
 """Digits of a number that count; the rest is noise that makes lines long."""
 
 
-def latest(rows: Iterable[M]) -> list[M]:
+def latest(rows: Iterable[R]) -> list[R]:
     """Each measurement once: of those with one key the last, in the order of first appearance."""
     return list({row.key: row for row in rows}.values())
 

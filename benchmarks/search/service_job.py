@@ -50,14 +50,15 @@ class ServiceJob:
 def service_job(
     task: Task, trials: int | None, proposer: Proposer, until: StepKind | None = StepKind.publish
 ) -> ServiceJob:
-    """One job on the task's history, by the functions a worker runs; it learns every sample, as the peers do.
+    """One job on the task's history, by the functions a worker runs; it learns the task's share of the samples.
 
     Args:
         trials: how many; None: as many as the standard preset has.
         until: where it ends; None: as a job does, its winner published.
     """
     with TemporaryDirectory(prefix="milp-bench-") as folder:
-        settings = Settings(_env_file=None, data_dir=Path(folder), log_level="error", typical_share=1.0)
+        share = task.settings.typical_share
+        settings = Settings(_env_file=None, data_dir=Path(folder), log_level="error", typical_share=share)
         database = Database(settings.resolved_database_url)
         database.upgrade()
         context = Context(settings, proposer.ask)

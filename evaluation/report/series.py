@@ -111,15 +111,13 @@ def by_history(group: Group) -> dict[str, list[tuple[float, Estimate]]]:
     found = {}
     methods = {row.method for row in group.rows if row.variant.startswith(_HISTORY)}
     for method in sorted(methods):
-        variants = {row.variant for row in group.rows if row.method == method and row.variant.startswith(_HISTORY)}
-        rows = on_same_seeds(group, *((method, variant) for variant in {*variants, ""}))
-        scores = {
-            share: per_user(rows, method, ROUGE_L.name, variant)
-            for variant in [*variants, ""]
-            if (share := _percent(variant)) is not None
-        }
-        users = set.intersection(*(set(some) for some in scores.values() if some))
-        means = [(share, estimate({user: some[user] for user in users})) for share, some in scores.items() if some]
+        measured = {row.variant for row in group.rows if row.method == method}
+        shares = {variant: share for variant in measured if (share := _percent(variant)) is not None}
+        rows = on_same_seeds(group, *((method, variant) for variant in shares))
+        of_each = {share: per_user(rows, method, ROUGE_L.name, variant) for variant, share in shares.items()}
+        scores = {share: some for share, some in of_each.items() if some}
+        users = set.intersection(*map(set, scores.values())) if scores else set()
+        means = [(share, estimate({user: some[user] for user in users})) for share, some in scores.items()]
         points = [(share, mean) for share, mean in means if mean]
         if len(points) > 1:
             found[method] = sorted(points, key=lambda point: point[0])

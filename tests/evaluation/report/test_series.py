@@ -115,6 +115,10 @@ def test_quality_by_history_is_over_the_seeds_that_have_all_parts() -> None:
         rows("milp", [6.0], variant="history=0.25"),
     )
     assert [mean.mean for _, mean in by_history(group)["milp"]] == [6.0, 10.0]
+    parts = only(rows("milp", [6.0], variant="history=0.25"), rows("milp", [4.0], variant="history=0.1"))
+    assert [mean.mean for _, mean in by_history(parts)["milp"]] == [4.0, 6.0]
+    of_unlike_seeds = only([row("u0", "milp", 10.0, seed=1)], rows("milp", [6.0], variant="history=0.25"))
+    assert by_history(of_unlike_seeds) == {}
 
 
 def test_layers_shares_count_who_uses_none() -> None:
