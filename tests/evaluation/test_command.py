@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,8 @@ from evaluation.results_files import merge
 from evaluation.rows import Row, read
 from tests.evaluation.measure.people_files import write_people
 from tests.support.families import save_tiny_model
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -166,3 +171,23 @@ def test_which_grid_is_run_and_on_whom_is_a_fixed_rule() -> None:
     assert [(one.name, one.first) for one in cut] == [("a", 10), ("b", 10)]
     assert [one.first for one in _sets(files, grid, None, None)] == [None, None]
     assert [one.first for one in _sets(files, grid, FIRST_USERS, 3)] == [3, 3]
+
+
+def test_make_evaluate_hands_histories_and_wishes_on_to_the_command() -> None:
+    def told(*wishes: str) -> str:
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+        dry = ["make", "--dry-run", "--no-print-directory", "evaluate", *wishes]
+        lines = subprocess.run(dry, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout.splitlines()
+        return " ".join(lines[-1].split())
+
+    assert told() == ".venv/bin/milp evaluate"
+    assert told("DATA=a.jsonl b.jsonl", "FULL=1", "OUT=run") == (
+        ".venv/bin/milp evaluate --data a.jsonl --data b.jsonl --full --out run"
+    )
+
+
+def test_milp_evaluate_is_this_command_with_its_arguments_and_its_exit_code(tmp_path: Path, people: Path) -> None:
+    given = ["--data", str(people), "--base", str(tmp_path / "nothing"), "--out", str(tmp_path / "run")]
+    milp = subprocess.run([sys.executable, "-m", "app.cli.main", "evaluate", *given], cwd=ROOT, capture_output=True)
+    assert (milp.returncode, milp.stderr.decode().count("\n")) == (1, 1)
+    assert f"milp: there is no folder '{tmp_path / 'nothing'}'" in milp.stderr.decode()

@@ -18,6 +18,7 @@ from evaluation.measure.grid import METHODS, Grid, SetOf
 from evaluation.measure.run import Run
 from evaluation.measure.scores import answer_test
 from evaluation.measure.searches import TENANT
+from evaluation.names import SPACES
 from evaluation.rows import Row, SearchRecord, read
 from tests.evaluation.measure.people_files import turn_round, write_people
 from tests.evaluation.measure.runs import Silent, by_cell, few_trainings, grid_of, measure
@@ -195,6 +196,27 @@ def test_less_history_is_what_is_learned_and_remembered_and_the_test_part_and_it
         row = rows[method, "history=0.5"]
         assert (row.train, row.validation, row.test) == (6, 2, 4)
     assert {key for key in rows if key[1]} == {("malp", "history=0.5"), ("milp", "history=0.5")}
+
+
+@pytest.mark.slow  # a search for each of seven spaces
+def test_an_ablation_searches_each_subspace_and_leaves_what_is_outside_it_as_the_default_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_trainings(monkeypatch)
+    # A tiny base's own limit leaves room for one LoRA of the default rank, and no number to search.
+    monkeypatch.setenv("MILP_MAX_TOTAL_RANK", "64")
+    grid = grid_of(tmp_path, "llama", methods=["milp"], people=["ada"], ablation=True, trials=5)
+    measure(grid, tmp_path / "run")
+    found = {record.variant: record.trials for record in read(tmp_path / "run", SearchRecord)}
+    assert set(found) == {"", *(f"space={space}" for space in SPACES)}
+    assert {row.variant for row in read(tmp_path / "run", Row)} == set(found)
+    columns = {"num": "n", "size": "r", "layer": "layers"}
+    for variant, trials in found.items():
+        trained = [trial for trial in trials if trial["number"] > 0]  # 0 is the base
+        varied = {name for name, column in columns.items() if len({trial[column] for trial in trained}) > 1}
+        searched = set(variant.removeprefix("space=").split("+")) if variant else set(columns)
+        assert varied, variant
+        assert varied <= searched, variant
 
 
 def test_persona_f1_asks_for_the_words_of_the_whole_history_however_much_was_learned(tmp_path: Path) -> None:
