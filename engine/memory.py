@@ -9,8 +9,8 @@ import logging
 from collections.abc import Sequence
 
 from engine.history import Sample
-from engine.metrics import content_words
 from engine.prompts import Message, messages_for
+from engine.words import content_words
 
 
 class MemoryRetriever:

@@ -5,14 +5,12 @@ All scores run from 0 to 100. Knows text and numbers only: no tensors, no model,
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from engine.stop_words import STOP_WORDS
+from engine.words import content_words, rouge_tokenizer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,9 +18,6 @@ if TYPE_CHECKING:
 
 RESAMPLES = 2000
 """Bootstrap resamples: the ends of a 95 % interval then move by about 1 % of its width from seed to seed."""
-
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
-_APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,30 +45,20 @@ class PairedComparison:
 
 @lru_cache(maxsize=1)
 def _scorer() -> Any:
-    # Loaded on first use: rouge-score brings nltk, which takes a second to import.
+    # Loaded on first use: it takes a second.
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer(["rouge1", "rougeL"], use_stemmer=True)
+    return RougeScorer(["rouge1", "rougeL"], tokenizer=rouge_tokenizer())
 
 
 def rouge_1(reference: str, response: str) -> float:
-    """ROUGE-1 F of a response, 0..100 (Lin, 2004; rouge-score with the Porter stemmer; ASCII words only)."""
+    """ROUGE-1 F of a response, 0..100 (Lin, 2004; rouge-score with the Porter stemmer; words of any script)."""
     return 100.0 * float(_scorer().score(reference, response)["rouge1"].fmeasure)
 
 
 def rouge_l(reference: str, response: str) -> float:
     """ROUGE-L F of a response, 0..100: the longest common subsequence of words (Lin, 2004)."""
     return 100.0 * float(_scorer().score(reference, response)["rougeL"].fmeasure)
-
-
-def words_of(text: str) -> list[str]:
-    """The words of a text, in order: lower case, Unicode-normalised, punctuation dropped."""
-    return _WORD.findall(unicodedata.normalize("NFKC", text).translate(_APOSTROPHES).lower())
-
-
-def content_words(text: str) -> list[str]:
-    """The words of a text that are no stop words, in order."""
-    return [word for word in words_of(text) if word not in STOP_WORDS]
 
 
 def persona_words(texts: Iterable[str]) -> frozenset[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 from statistics import fmean
 
-from engine.metrics import words_of
+from engine.words import words_of
 
 COMPARED = 200
 """Most others that a response is compared with, evenly spaced: all of a long history's would take minutes."""

@@ -16,6 +16,7 @@ import typer
 
 from adapters_store.errors import StoreError
 from app.cli.errors import CliError
+from app.errors import ServiceError
 from engine.errors import EngineError
 from evaluation.measure.claim import RunError
 from evaluation.measure.grid import Grid, GridError, SetOf, checked_grid, read_grid
@@ -72,14 +73,14 @@ def evaluate(
             "keep_texts": keep_texts or chosen.keep_texts,
         }
         chosen = checked_grid({**chosen.model_dump(), **changes})
-        with Run(chosen, out) as run:
+        with Run(chosen, out, lambda said: typer.echo(said, err=True)) as run:
             if known is not None:
                 taken = run.adopt(read_all(known))
                 commits = ", ".join(sorted({row.commit for row in taken}))
                 typer.echo(f"{len(taken)} rows were measured before{f' (at {commits})' if commits else ''}", err=True)
             with Progress(run.todo(), chosen) as progress:
                 problems = run.measure(progress)
-    except (CliError, EngineError, GridError, RunError, StoreError, ValueError) as error:
+    except (CliError, EngineError, GridError, RunError, ServiceError, StoreError, ValueError) as error:
         typer.echo(f"milp: {error}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:

@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from engine.metrics import bootstrap_interval, persona_f1, persona_words, rouge_1, rouge_l, words_of
+from engine.metrics import bootstrap_interval, persona_f1, persona_words, rouge_1, rouge_l
 from engine.typical import Likeness, most_typical
+from engine.words import words_of
 from evaluation.measure.people import Person, read_people
 from evaluation.tables.markdown import Table
 
@@ -26,8 +27,8 @@ _LEAST_GAIN = 0.02
 
 def most_typical_of(answers: Sequence[str]) -> str:
     """The answer with the highest mean ROUGE-L to the others; the first of equals."""
-    (place,) = most_typical(answers, 1 / (2 * len(answers)))
-    return answers[place]
+    # All are, where none is like another.
+    return answers[most_typical(answers, 1 / (2 * len(answers)))[0]]
 
 
 def best_words(answers: Sequence[str]) -> str:

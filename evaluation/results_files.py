@@ -107,6 +107,10 @@ def read_file(path: Path) -> list[Row]:
         ValueError: a line has a column that rows do not have, or lacks one that they need.
     """
     loaded = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(loaded, list):
+        raise ValueError(
+            f"{path.name} is no file of results: copy those (a run's is results.json) into a folder of their own"
+        )
     try:
         return [Row(**{name: _number(name, value) for name, value in line.items()}) for line in loaded]
     except TypeError as error:

@@ -77,7 +77,7 @@ class Grid(BaseModel):
     sets: list[SetOf] = Field(min_length=1)
     bases: list[str] = Field(min_length=1)
     methods: list[Method] = list(METHODS)
-    seeds: list[int] = Field([0], min_length=1)
+    seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
     trials: int = Field(24, ge=2, le=1000)
     options: dict[str, Any] = {}
     ablation: bool = False
@@ -87,6 +87,8 @@ class Grid(BaseModel):
     @field_validator("options")
     @classmethod
     def _options_are_a_jobs(cls, options: dict[str, Any]) -> dict[str, Any]:
+        if "seed" in options:
+            raise ValueError("seed is none of a grid's options: every seed of `seeds` is run")
         try:
             JobOptions(**options)
         except ValidationError as error:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from engine.history import Sample
 from engine.memory import MemoryRetriever
-from engine.metrics import content_words
 from engine.prompts import Message, messages_for
+from engine.words import content_words
 
 FACTS_KEPT = 50
 """Of the long-term memory: facts that came up most and latest."""

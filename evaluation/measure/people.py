@@ -6,17 +6,20 @@ Must not know methods.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from app.cli.histories import History, read_histories
 from app.repositories.history import sample_digest
+from app.repositories.text import check_text
 from engine.history import MIN_SAMPLES, Sample, Split, split_in_time
 
 FEWEST_KNOWN = 8
 """Samples of the shortest history that is cut out of a longer one: two of them are for validation."""
+SHOWN = 5
+"""Names of users with too few samples who are told of; of more, how many."""
 
 
 @dataclass(frozen=True)
@@ -53,20 +56,26 @@ class Person:
 
 
 def read_people(
-    name: str, paths: Sequence[Path], first: int | None = None, exclude: Collection[str] = ()
+    name: str,
+    paths: Sequence[Path],
+    first: int | None = None,
+    exclude: Collection[str] = (),
+    tell: Callable[[str], None] = lambda _: None,
 ) -> list[Person]:
     """The users of a set, in file order.
 
     A pair that comes twice counts once, as in the service. Users with too few samples for a split are left out before
-    the first are counted.
+    the first are counted, and told of.
 
     Args:
         first: so many users only; None: all.
         exclude: users who are left out before the first are counted, such as those that settings were chosen on.
+        tell: is told who has too few samples.
 
     Raises:
         CliError: a file cannot be read.
         ValueError: a user is in two files, or no user is left.
+        InvalidEncodingError: a text is none that can be kept.
     """
     histories = [history for path in paths for history in read_histories(path) if history.user_id not in exclude]
     twice = [user for user, count in Counter(history.user_id for history in histories).items() if count > 1]
@@ -75,15 +84,28 @@ def read_people(
             f"user {twice[0]!r} is in two files of the set {name!r}: rows could not tell them apart. "
             "`milp import` with --format milp and --out makes one history of them, once the files are put together."
         )
-    people = [person for history in histories if (person := _person(name, history)) is not None]
+    people, too_short = [], []
+    for history in histories:
+        person = _person(name, history)
+        if person is not None:
+            people.append(person)
+        else:
+            too_short.append(history.user_id)
     if not people:
         raise ValueError(f"the set {name!r} holds no user with at least {MIN_SAMPLES} samples.")
+    if too_short:
+        some = ", ".join(too_short[:SHOWN]) + (", .." if len(too_short) > SHOWN else "")
+        tell(f"the set {name!r}: {len(too_short)} with fewer than {MIN_SAMPLES} samples left out ({some})")
     return people[:first]
 
 
 def _person(name: str, history: History) -> Person | None:
+    whose = f"of user {history.user_id!r} in the set {name!r}"
+    check_text(f"The profile {whose}", history.profile or "")
     samples: dict[str, Sample] = {}
     for raw in history.samples:
+        check_text(f"A query {whose}", raw["query"])
+        check_text(f"A response {whose}", raw["response"])
         time = datetime.fromisoformat(raw["time"]) if "time" in raw else None
         sample = Sample(raw["query"], raw["response"], time, raw.get("kind", "dialogue"))
         samples.setdefault(sample_digest(sample.query, sample.response), sample)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from app.errors import ServiceError
 from engine.evaluation import Evaluation
 from evaluation.judge.answers import Answers, keep_answers
 from evaluation.measure.claim import claim
@@ -51,15 +52,19 @@ class Measured:
 class Run:
     """One grid in one folder. Use it in a `with` block: bases and proposers are held open.
 
+    Args:
+        tell: is told who is left out, and why.
+
     Raises:
         RunError: the folder holds a run that measures otherwise.
+        InvalidEncodingError: a text is none that can be kept.
         BaseModelError: a base is not there.
         CliError, ValueError: a set cannot be read.
     """
 
-    def __init__(self, grid: Grid, folder: Path) -> None:
+    def __init__(self, grid: Grid, folder: Path, tell: Callable[[str], None] = lambda _: None) -> None:
         self._grid, self._folder = grid, folder
-        self._people = {of.name: read_people(of.name, of.paths, of.first, of.exclude) for of in grid.sets}
+        self._people = {of.name: read_people(of.name, of.paths, of.first, of.exclude, tell) for of in grid.sets}
         self._open = ExitStack()
         self._searches: dict[str, Searches] = {}
         claim(folder, grid, self._people)
@@ -120,8 +125,10 @@ class Run:
             try:
                 said = self._one(cell, listener)
             except (UnmeasurableError, SearchFailedError) as error:
-                said = str(error)
-                problems.append(said)
+                problems.append(said := str(error))
+            except ServiceError as error:
+                # Of one user's history, such as more samples than a history may have: the others are measured.
+                problems.append(said := f"{cell.user} of {cell.set}, {cell.method}: {error}")
             listener.ends(cell, said)
         return problems
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from evaluation.judge.judgements import Judgement, win_rates
 from evaluation.judge.labels import Agreement
-from evaluation.names import LOSS, METRICS, PERSONA_F1, ROUGE_1, ROUGE_L, Metric, label, ordered
+from evaluation.names import BASELINES, LOSS, METRICS, PERSONA_F1, ROUGE_1, ROUGE_L, Metric, label, ordered
 from evaluation.statistics import Estimate, Group, compared, estimate, improvement, per_user
 from evaluation.tables import numbers, paper
 from evaluation.tables.markdown import Table
@@ -35,11 +35,13 @@ def quality(group: Group, metrics: Sequence[Metric] = METRICS) -> Table:
         for method, line in zip(methods, found, strict=True)
         for users in [len({row.user for row in group.rows if row.method == method and not row.variant})]
     ]
-    unlike = len({row[-1] for row in rows}) > 1
+    unlike_users = len({row[-1] for row in rows}) > 1
     note = "Means over users, with 95 % bootstrap intervals over users; seeds of a user are averaged first."
-    if unlike:
+    if unlike_users:
         note += " Not every method was measured on every user: compare by the paired table; the best stands out among "
         note += "those on the most users."
+    if unlike := _unlike_seeds(group):
+        note += f" Seeds: {unlike}. The paired table compares on those that both have."
     if commits := sorted({row.commit for row in group.rows if row.commit and not row.variant}):
         note += f" Measured at {', '.join(commits)}."
     return Table(
@@ -49,6 +51,17 @@ def quality(group: Group, metrics: Sequence[Metric] = METRICS) -> Table:
         note,
         _best(found, metrics),
     )
+
+
+def _unlike_seeds(group: Group) -> str:
+    """How many seeds each trained method has, where they differ; empty where all have as many."""
+    seeds: dict[str, set[int]] = {}
+    for row in group.rows:
+        if row.method not in BASELINES and not row.variant:
+            seeds.setdefault(row.method, set()).add(row.seed)
+    if len({len(found) for found in seeds.values()}) < 2:
+        return ""
+    return "; ".join(f"{label(method)} {len(seeds[method])}" for method in ordered(seeds))
 
 
 def improvements(groups: Sequence[Group]) -> Table:

@@ -16,6 +16,7 @@ from tests.evaluation.measure.people_files import write_people
 def test_the_past_answer_most_like_the_others_is_one_of_them() -> None:
     assert most_typical_of(["Rain.", "I like tea.", "I like green tea.", "Nobody knows"]) == "I like tea."
     assert most_typical_of(["alone"]) == "alone"
+    assert most_typical_of(["none", "is like", "another"]) == "none"
 
 
 def test_frequent_words_are_put_where_they_help_most() -> None:

@@ -149,3 +149,9 @@ def test_a_file_of_another_shape_is_refused_and_no_folder_is_no_rows(tmp_path: P
     with pytest.raises(ValueError, match=r"s\.json does not hold rows"):
         read_all(tmp_path)
     assert read_all(tmp_path / "nowhere") == []
+
+
+def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "grid.json").write_text('{"trials": 24}')
+    with pytest.raises(ValueError, match=r"grid.json is no file of results: copy those"):
+        read_all(tmp_path)

@@ -83,6 +83,8 @@ def test_paths_are_relative_to_the_file_and_a_folder_is_named_without_where_it_l
         ('bases = ["b"]\nmethods = ["magic"]\n[[sets]]\nname = "s"\npaths = ["p"]', "methods.0: Input should be"),
         ('bases = ["b"]\ncolour = 1\n[[sets]]\nname = "s"\npaths = ["p"]', "colour: Extra inputs"),
         ('bases = ["b"]\noptions = { colour = 1 }\n[[sets]]\nname = "s"\npaths = ["p"]', "options: colour: Extra"),
+        ('bases = ["b"]\noptions = { seed = 1 }\n[[sets]]\nname = "s"\npaths = ["p"]', "options: seed is none of"),
+        ('bases = ["b"]\nseeds = [-1]\n[[sets]]\nname = "s"\npaths = ["p"]', "seeds.0: Input should be greater"),
         ('bases = ["b"]\n[sensitivity]\nhistory = [2.0]\n[[sets]]\nname = "s"\npaths = ["p"]', "less than or equal"),
         ('bases = ["b", "b"]\n[[sets]]\nname = "s"\npaths = ["p"]', "two bases have the same name"),
         ('bases = ["b"]\n' + '[[sets]]\nname = "s"\npaths = ["p"]\n' * 2, "two sets have the same name"),

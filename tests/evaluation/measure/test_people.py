@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from app.errors import InvalidEncodingError
 from evaluation.measure.people import read_people
 from tests.evaluation.measure.people_files import turn_round, write_people
 
@@ -36,6 +37,27 @@ def test_a_user_with_too_few_samples_is_left_out_before_the_first_are_counted(tm
     assert [person.user for person in read_people("s", [short, long], first=1)] == ["bob"]
     with pytest.raises(ValueError, match="no user with at least 20 samples"):
         read_people("s", [short])
+
+
+def test_who_is_left_out_is_told(tmp_path: Path) -> None:
+    said: list[str] = []
+    short = write_people(tmp_path / "a.jsonl", *(f"user{i}" for i in range(7)), samples=19)
+    files = [short, write_people(tmp_path / "b.jsonl", "bob")]
+    read_people("s", files, tell=said.append)
+    assert said == [
+        "the set 's': 7 with fewer than 20 samples left out (user0, user1, user2, user3, user4, ..)",
+    ]
+
+
+@pytest.mark.parametrize(("field", "named"), [("profile", "The profile"), ("query", "A query")])
+@pytest.mark.parametrize(("bad", "why"), [("\\ud800", "half of a surrogate pair"), ("\\u0000", "NUL character")])
+def test_a_text_that_cannot_be_kept_is_named_at_once(
+    tmp_path: Path, field: str, named: str, bad: str, why: str
+) -> None:
+    path = write_people(tmp_path / "p.jsonl", "ada")
+    path.write_text(path.read_text().replace(f'"{field}": "', f'"{field}": "{bad}', 1))
+    with pytest.raises(InvalidEncodingError, match=f"{named} of user 'ada' in the set 's' contains.*{why}"):
+        read_people("s", [path])
 
 
 def test_a_pair_that_comes_twice_counts_once(tmp_path: Path) -> None:

@@ -1,0 +1,53 @@
+"""What counts as a word of a text, in any script.
+
+Text only: no tensors, no model, no scores.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from functools import lru_cache
+from typing import Any
+
+import regex
+
+from engine.stop_words import STOP_WORDS
+
+# Scripts that are written without spaces: each character, with its marks, is a word, as is usual for ROUGE of Chinese.
+_UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+# Vowel signs of Indic scripts are marks, so a word is not its letters alone.
+_LETTERS = rf"(?:(?!{_UNSPACED})[\p{{L}}\p{{N}}]\p{{M}}*)+"
+_RUN = regex.compile(rf"{_UNSPACED}\p{{M}}*|{_LETTERS}")
+_WORD = regex.compile(rf"{_UNSPACED}\p{{M}}*|{_LETTERS}(?:'{_LETTERS})*")
+_APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'"})
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, in order: lower case, Unicode-normalised, punctuation dropped."""
+    found: list[str] = _WORD.findall(unicodedata.normalize("NFKC", text).translate(_APOSTROPHES).lower())
+    return found
+
+
+def content_words(text: str) -> list[str]:
+    """The words of a text that are no stop words, in order."""
+    return [word for word in words_of(text) if word not in STOP_WORDS]
+
+
+@lru_cache(maxsize=1)
+def rouge_tokenizer() -> Any:
+    """rouge-score's own tokenizer with the Porter stemmer, which drops whatever is not a-z or 0-9, for ASCII text; for
+    the rest words as they are, so that answers in other scripts have a score at all."""
+    # Loaded on first use: rouge-score brings nltk, which takes a second to import.
+    from rouge_score.tokenizers import DefaultTokenizer
+
+    original = DefaultTokenizer(use_stemmer=True)
+
+    class AnyScript(DefaultTokenizer):  # type: ignore[misc]
+        def tokenize(self, text: str) -> list[str]:
+            if text.isascii():
+                ascii_tokens: list[str] = original.tokenize(text)
+                return ascii_tokens
+            runs = _RUN.findall(unicodedata.normalize("NFKC", text).lower())
+            return [token for run in runs for token in (original.tokenize(run) if run.isascii() else [run])]
+
+    return AnyScript()
