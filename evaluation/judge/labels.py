@@ -49,13 +49,14 @@ class Agreement:
     Args:
         pearson: correlation of the two, first better being 1, a tie 0, second better -1; None where one of them always
             said the same, or of fewer than two items.
-        accuracy: share of the items of which both said the same of the three, 0..1.
+        items: 0 where the judge said something readable of none of the labelled pairs.
+        accuracy: share of the items of which both said the same of the three, 0..1; None where there are none.
     """
 
     judge: str
     items: int
     pearson: float | None
-    accuracy: float
+    accuracy: float | None
 
 
 def write_sheet(folder: Path, items: int = 50, methods: Sequence[tuple[str, str]] = PAIRS[1:2], seed: int = 0) -> int:
@@ -85,7 +86,8 @@ def read_labels(folder: Path) -> list[Label]:
     """What people filled in; items left empty are left out, and there are none without a sheet.
 
     Raises:
-        ValueError: something else than A, B or tie was filled in, or an item is not in the key, or there is no key.
+        ValueError: something else than A, B or tie was filled in, or an item is not in the key, or there is no key,
+            or the sheet lacks a column that is needed.
     """
     if not (folder / SHEET).exists():
         return []
@@ -94,18 +96,18 @@ def read_labels(folder: Path) -> list[Label]:
             f"{folder / SHEET} is there without {KEY}, which says whose answer is A: put it back beside it"
         )
     key = json.loads((folder / KEY).read_text(encoding="utf-8"))
-    with (folder / SHEET).open(encoding="utf-8-sig", newline="") as file:
-        found = [_label(line, key) for line in csv.DictReader(file)]
+    found = [_label(line, key) for line in _lines(folder / SHEET)]
     return [label for label in found if label]
 
 
 def agreement(labels: Iterable[Label], judgements: Iterable[Judgement]) -> list[Agreement]:
-    """Each judge against people; a judge that judged none of the labelled pairs is left out."""
+    """Each judge against people, also one that judged none of the labelled pairs; none where there are no labels."""
     said = {label.key: label.better for label in labels}
     both: dict[str, list[tuple[str, str]]] = {}
-    for given in judgements:
+    for given in judgements if said else ():
+        of_judge = both.setdefault(given.judge, [])
         if given.pair_key in said and given.outcome != UNREADABLE:
-            both.setdefault(given.judge, []).append((given.outcome, said[given.pair_key]))
+            of_judge.append((given.outcome, said[given.pair_key]))
     return [_agreement(judge, both[judge]) for judge in sorted(both)]
 
 
@@ -118,6 +120,20 @@ def _drawn(pairs: list[Pair], items: int, chance: random.Random) -> list[tuple[P
 def _harmless(cell: str) -> str:
     """A cell that no spreadsheet takes for a formula: texts come from outside."""
     return f"'{cell}" if cell.startswith(_FORMULA) else cell
+
+
+def _lines(sheet: Path) -> list[dict[str, str]]:
+    """The sheet's items. Spreadsheets of some countries write semicolons or tabs, and another encoding than was read;
+    what is needed of a line is plain ASCII in all of them."""
+    for mark in ",;\t":
+        with sheet.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+            lines = csv.DictReader(file, delimiter=mark)
+            if {"item", "better"} <= set(lines.fieldnames or ()):
+                return list(lines)
+    raise ValueError(
+        f"{sheet} has no columns item and better: save it as CSV, in UTF-8 and with commas, semicolons or tabs, with "
+        f"the first line it had: {','.join(_COLUMNS)}"
+    )
 
 
 def _label(line: dict[str, str], key: dict[str, dict[str, object]]) -> Label | None:
@@ -138,6 +154,8 @@ def _label(line: dict[str, str], key: dict[str, dict[str, object]]) -> Label | N
 def _agreement(judge: str, both: Sequence[tuple[str, str]]) -> Agreement:
     from scipy.stats import pearsonr
 
+    if not both:
+        return Agreement(judge, 0, None, None)
     judged, people = ([_WORTH[said] for said in side] for side in zip(*both, strict=True))
     defined = len(set(judged)) > 1 and len(set(people)) > 1
     return Agreement(

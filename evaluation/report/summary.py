@@ -40,7 +40,7 @@ from evaluation.statistics import (
     per_user,
 )
 from evaluation.tables import numbers
-from evaluation.tables.quality_tables import NO_JUDGE, where
+from evaluation.tables.quality_tables import NO_JUDGE, NO_LABELS, labels_of_others, where
 
 FEW_USERS = 15
 """Below so many users, a percentile bootstrap interval is too narrow to be believed as it stands."""
@@ -244,8 +244,11 @@ def _judge(judgements: Sequence[Judgement], agreements: Sequence[Agreement]) -> 
             f"{found.tied} tied, {found.lost} lost, {found.unreadable} not readable."
         )
     if not agreements:
-        said.append("No people's labels are there, so the judge's agreement with people is not known.")
+        said.append(NO_LABELS)
     for agreed in agreements:
+        if agreed.accuracy is None:
+            said.append(labels_of_others(agreed.judge))
+            continue
         items = numbers.count(agreed.items, "item")
         said.append(f"{agreed.judge} says what people say in {100 * agreed.accuracy:.0f} % of {items}.")
     return said

@@ -15,6 +15,7 @@ from evaluation.tables import numbers, paper
 from evaluation.tables.markdown import Table
 
 NO_JUDGE = "No judge model was asked, so there are no win rates."
+NO_LABELS = "No people's labels are there, so the judge's agreement with people is not known."
 
 
 def where(group: Group) -> str:
@@ -137,6 +138,14 @@ def win_rate_table(judgements: Sequence[Judgement], agreements: Sequence[Agreeme
     return Table(title, head, rows, note)
 
 
+def labels_of_others(judge: str) -> str:
+    """Of a judge that judged none of the labelled pairs: so, and what to do."""
+    return (
+        f"People's labels are there, but none is of a pair that {judge} judged readably: judge the same methods as on "
+        "the sheet, and without --samples."
+    )
+
+
 def _best(found: Sequence[Sequence[Estimate | None]], metrics: Sequence[Metric]) -> frozenset[tuple[int, int]]:
     best = set()
     for column, metric in enumerate(metrics):
@@ -158,9 +167,12 @@ def _percent(rate: Estimate | None) -> str:
 
 def _agreement(agreements: Sequence[Agreement]) -> str:
     if not agreements:
-        return "No people's labels are there, so the judge's agreement with people is not known."
+        return NO_LABELS
     said = []
     for found in agreements:
+        if found.accuracy is None:
+            said.append(labels_of_others(found.judge))
+            continue
         pearson = "not defined" if found.pearson is None else f"{found.pearson:.2f}"
         alike = f"says the same in {100 * found.accuracy:.0f} % of {numbers.count(found.items, 'labelled item')}"
         said.append(f"Against people's labels, {found.judge} {alike} (Pearson {pearson}).")

@@ -6,14 +6,14 @@ import json
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evaluation.judge.answers import pairs_of, read_answers
-from evaluation.judge.asking import Judge, JudgeError, judge_run, verdict
+from evaluation.judge.asking import Judge, JudgeError, judge_run, main, verdict
 from evaluation.judge.judgements import Judgement, read_judgements, win_rates
 from tests.evaluation.made import keep_answers
 
@@ -27,6 +27,7 @@ class Server:
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []
         self.reply: Callable[[str, str], Reply] = lambda _a, _b: (200, "Verdict: tie")
+        self.encoding = "identity"
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -40,9 +41,11 @@ class Server:
                 content = json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode()
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(content)))
+                self.send_header("Content-Encoding", outer.encoding)
                 self.send_header("Retry-After", "0")
-                self.end_headers()
-                self.wfile.write(content)
+                with suppress(ConnectionError):  # one that was too slow is not waited for
+                    self.end_headers()
+                    self.wfile.write(content)
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -166,6 +169,83 @@ def test_a_server_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         judged(tmp_path, judge)
 
 
+@pytest.mark.parametrize("status", [400, 413, 422, 504])
+def test_a_pair_that_the_judge_refuses_is_left_out_counted_and_asked_again_later(
+    tmp_path: Path, server: Server, judge: Judge, status: int
+) -> None:
+    keep_answers(tmp_path, "u0", "milp", ["too long", "good", "too long too"])
+    keep_answers(tmp_path, "u0", "base", ["bad", "bad", "bad"])
+    answered = prefers("good")
+    server.reply = lambda a, b: (status, "cannot") if "too long" in a + b else answered(a, b)
+    seen: list[tuple[int, int]] = []
+    for new in (1, 0):
+        done = judge_run(tmp_path, judge, MILP_BASE, progress=lambda done, of: seen.append((done, of)))
+        assert (done.new, len(done.left_out)) == (new, 2)
+        assert f"HTTP {status}" in done.left_out[0]
+    assert seen == [(0, 3), (0, 3), (1, 3), (1, 3), (1, 3), (1, 3), (1, 3)]
+    assert [given.sample for given in read_judgements(tmp_path)] == [1]
+    server.reply = answered
+    assert judge_run(tmp_path, judge, MILP_BASE).new == 2
+
+
+def test_a_pair_that_keeps_timing_out_is_left_out(tmp_path: Path, server: Server) -> None:
+    keep_answers(tmp_path, "u0", "milp", ["slow", "good"])
+    keep_answers(tmp_path, "u0", "base", ["bad", "bad"])
+    done = threading.Event()
+    server.reply = lambda a, b: (200, str(done.wait(10))) if "slow" in a + b else prefers("good")(a, b)
+    with Judge(server.url, "some-model", attempts=2, pause=0.0, timeout=1.0) as judge:
+        left_out = judge_run(tmp_path, judge, MILP_BASE).left_out
+    done.set()
+    assert len(left_out) == 1
+    assert "ReadTimeout" in left_out[0]
+    assert len(server.requests) == 4
+    assert [given.sample for given in read_judgements(tmp_path)] == [1]
+
+
+def test_a_server_that_is_silent_pair_after_pair_ends_it(tmp_path: Path, server: Server, judge: Judge) -> None:
+    keep_answers(tmp_path, "u0", "milp", list("abcd"))
+    keep_answers(tmp_path, "u0", "base", list("efgh"))
+    server.reply = lambda _a, _b: (504, "gateway timeout")
+    with pytest.raises(JudgeError, match=r"3 pairs in a row \(HTTP 504.*run the same command again"):
+        judge_run(tmp_path, judge, MILP_BASE)
+
+
+def test_where_no_pair_can_be_judged_that_is_an_error(tmp_path: Path, server: Server, judge: Judge) -> None:
+    keep_answers(tmp_path, "u0", "milp", ["one", "two", "same"])
+    keep_answers(tmp_path, "u0", "base", ["three", "four", "same"])
+    server.reply = lambda _a, _b: (400, "no such parameter")
+    with pytest.raises(JudgeError, match=r"none of the 2 pairs.*HTTP 400"):
+        judge_run(tmp_path, judge, MILP_BASE)
+
+
+def test_the_command_says_how_many_pairs_were_left_out_and_why(
+    tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keep_answers(tmp_path, "u0", "milp", ["too long", "good"])
+    keep_answers(tmp_path, "u0", "base", ["bad", "bad"])
+    server.reply = lambda a, b: (400, "x") if "too long" in a + b else (200, "Verdict: A")
+    given = ["--url", server.url, "--model", "m", "--against", "base"]
+    monkeypatch.setattr("sys.argv", ["judge", str(tmp_path), *given])
+    main()
+    assert re.search(r"1 of 2 judged\n1 pair could not be judged.*HTTP 400", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("url", ["http://[::1/v1", "http://127.0.0.1:not-a-port/v1", "127.0.0.1:8000/v1"])
+def test_a_url_that_is_none_is_an_error_at_once(tmp_path: Path, url: str) -> None:
+    keep_answers(tmp_path, "u0", "milp", ["one"])
+    keep_answers(tmp_path, "u0", "base", ["two"])
+    with Judge(url, "some-model", pause=60.0) as judge, pytest.raises(JudgeError, match="look at its URL"):
+        judged(tmp_path, judge)
+
+
+def test_a_reply_that_cannot_be_decoded_is_an_error(tmp_path: Path, server: Server, judge: Judge) -> None:
+    keep_answers(tmp_path, "u0", "milp", ["one"])
+    keep_answers(tmp_path, "u0", "base", ["two"])
+    server.encoding = "gzip"
+    with pytest.raises(JudgeError, match="DecodingError"):
+        judged(tmp_path, judge)
+
+
 def test_an_interrupted_judging_goes_on_where_it_was(tmp_path: Path, server: Server, judge: Judge) -> None:
     keep_answers(tmp_path, "u0", "milp", ["good", "good 2", "good 3"])
     keep_answers(tmp_path, "u0", "base", ["bad", "bad 2", "bad 3"])
@@ -176,10 +256,10 @@ def test_an_interrupted_judging_goes_on_where_it_was(tmp_path: Path, server: Ser
     assert len(read_judgements(tmp_path)) == 1
     server.reply = prefers("good")
     seen: list[tuple[int, int]] = []
-    assert judge_run(tmp_path, judge, MILP_BASE, progress=lambda done, of: seen.append((done, of))) == 2
+    assert judge_run(tmp_path, judge, MILP_BASE, progress=lambda done, of: seen.append((done, of))).new == 2
     assert seen == [(1, 3), (2, 3), (3, 3)]
     assert [given.sample for given in read_judgements(tmp_path)] == [0, 1, 2]
-    assert judge_run(tmp_path, judge, MILP_BASE) == 0
+    assert judge_run(tmp_path, judge, MILP_BASE).new == 0
     # The line that a kill cut short is judged again.
     path = tmp_path / "judgements.jsonl"
     path.write_text("\n".join(path.read_text().splitlines()[:2]) + '\n{"set": "ubu')
@@ -191,7 +271,7 @@ def test_another_judge_judges_anew(tmp_path: Path, server: Server, judge: Judge)
     keep_answers(tmp_path, "u0", "base", ["two"])
     judge_run(tmp_path, judge, MILP_BASE)
     with Judge(server.url, "other-model", pause=0.0) as other:
-        assert judge_run(tmp_path, other, MILP_BASE) == 1
+        assert judge_run(tmp_path, other, MILP_BASE).new == 1
     assert {given.judge for given in read_judgements(tmp_path)} == {"some-model", "other-model"}
 
 
@@ -214,6 +294,17 @@ def test_a_run_without_texts_cannot_be_judged_and_says_so(tmp_path: Path, judge:
         ("A good answer is rare.", "unreadable"),
         ("Verdict: neither", "unreadable"),
         ("", "unreadable"),
+        ("Verdict: A slight edge to B", "unreadable"),
+        ("Verdict: A or B", "unreadable"),
+        ("Verdict: A is better than B", "a"),
+        ("Verdict: A, B", "unreadable"),
+        ("Verdict: A tie-break goes to B", "unreadable"),
+        ("My verdict is a close call. B.", "unreadable"),
+        ("My verdict is a close call.\nVerdict: B", "b"),
+        ("Verdict: A\nNo, my verdict is a bit unsure.", "unreadable"),
+        ("Verdict: **A** (it is more to the point)", "a"),
+        ("Verdict: B. It is a closer match.\n", "b"),
+        ("Verdict:\nB", "b"),
     ],
 )
 def test_a_reply_is_read_the_same_way_always(reply: str, said: str) -> None:
@@ -227,39 +318,3 @@ def test_a_reply_that_cannot_be_read_counts_for_nobody(tmp_path: Path, server: S
     judged(tmp_path, judge)
     (rate,) = win_rates(read_judgements(tmp_path))
     assert (rate.won, rate.tied, rate.lost, rate.unreadable, rate.judged) == (1, 0, 0, 1, 1)
-
-
-def made(user: str, outcome: str, sample: int) -> Judgement:
-    return Judgement("s", "small", user, 0, sample, "milp", "base", (outcome, outcome), "judge")
-
-
-def test_a_win_rate_counts_a_tie_as_half_and_every_user_once() -> None:
-    a = [made("a", outcome, number) for number, outcome in enumerate(["first", "first", "first", "tie"])]
-    b = [made("b", outcome, number) for number, outcome in enumerate(["second", "tie"])]
-    (rate,) = win_rates(a + b)
-    assert (rate.won, rate.tied, rate.lost) == (3, 2, 1)
-    assert rate.rate is not None
-    assert rate.rate.mean == (3.5 / 4 + 0.5 / 2) / 2
-    assert rate.rate.users == 2
-
-
-def test_a_method_without_that_seed_is_paired_by_its_own(tmp_path: Path) -> None:
-    keep_answers(tmp_path, "u0", "milp", ["seed 1"], seed=1)
-    keep_answers(tmp_path, "u0", "base", ["base"], seed=0)
-    keep_answers(tmp_path, "u0", "milp", ["variant"], seed=1, variant="epochs=6")
-    (pair,) = pairs_of(read_answers(tmp_path), MILP_BASE)
-    assert (pair.seed, pair.answers) == (1, ("seed 1", "base"))
-
-
-def test_few_samples_of_a_user_are_spread_over_the_test_part(tmp_path: Path) -> None:
-    keep_answers(tmp_path, "u0", "milp", [str(number) for number in range(9)])
-    keep_answers(tmp_path, "u0", "base", ["base"] * 9)
-    assert [pair.sample for pair in pairs_of(read_answers(tmp_path), MILP_BASE, samples=3)] == [0, 4, 8]
-    assert [pair.sample for pair in pairs_of(read_answers(tmp_path), MILP_BASE, samples=1)] == [0]
-
-
-def test_methods_that_were_asked_different_things_are_not_paired(tmp_path: Path) -> None:
-    keep_answers(tmp_path, "u0", "milp", ["one"])
-    keep_answers(tmp_path, "u0", "base", ["two"], queries=["something else"])
-    with pytest.raises(ValueError, match="different queries"):
-        list(pairs_of(read_answers(tmp_path), MILP_BASE))

@@ -91,6 +91,29 @@ def test_empty_items_are_left_out_and_anything_else_is_refused(tmp_path: Path) -
     assert read_labels(tmp_path / "nowhere") == []
 
 
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252"])
+def test_a_sheet_that_a_spreadsheet_wrote_anew_is_read(tmp_path: Path, mark: str, encoding: str) -> None:
+    keep_answers(tmp_path, "u0", "milp", ["één; a, b\tc", "ours"])
+    keep_answers(tmp_path, "u0", "base", ["zwölf\nlines", "theirs"])
+    write_sheet(tmp_path, 2, METHODS)
+    lines = sheet(tmp_path)
+    with (tmp_path / SHEET).open("w", encoding=encoding, newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]), delimiter=mark)
+        writer.writeheader()
+        writer.writerows({**line, "better": "tie"} for line in lines)
+    assert [label.better for label in read_labels(tmp_path)] == ["tie", "tie"]
+
+
+@pytest.mark.parametrize("text", ["", "item|better\n1|A\n", "1;q;x;y;A\n", "item,query\n1,q\n"])
+def test_a_sheet_without_its_columns_is_refused_with_what_to_do(tmp_path: Path, text: str) -> None:
+    texts(tmp_path)
+    write_sheet(tmp_path, 1, METHODS)
+    (tmp_path / SHEET).write_text(text)
+    with pytest.raises(ValueError, match=r"no columns item and better.*first line.*item,query,answer_a,answer_b"):
+        read_labels(tmp_path)
+
+
 def test_without_texts_there_is_nothing_to_label(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="keep the texts"):
         write_sheet(tmp_path, 3, METHODS)
@@ -122,3 +145,10 @@ def test_what_the_judge_did_not_say_readably_is_not_compared() -> None:
     (found,) = agreement(labels, judged)
     assert (found.items, found.accuracy) == (1, 1.0)
     assert agreement(labels, []) == []
+
+
+def test_a_judge_of_other_pairs_than_the_labelled_ones_is_told_apart_from_no_labels() -> None:
+    labels, judged = said(["first", "first"], ["first", "first"])
+    (found,) = agreement(labels[:1], judged[1:])
+    assert (found.judge, found.items, found.pearson, found.accuracy) == ("judge", 0, None, None)
+    assert agreement([], judged) == []

@@ -163,3 +163,8 @@ def test_no_judge_is_said_and_a_judge_is_told_with_its_agreement() -> None:
         summarise(made, judged, [Agreement("j", 4, None, 0.5)])[-1].sentences[-1]
         == "j says what people say in 50 % of 4 items."
     )
+    (_, unlike) = summarise(made, judged, [Agreement("j", 0, None, None)])[-1].sentences
+    assert unlike == (
+        "People's labels are there, but none is of a pair that j judged readably: judge the same methods as on the "
+        "sheet, and without --samples."
+    )

@@ -54,6 +54,14 @@ def test_the_documents_are_written_from_the_results_files(tmp_path: Path) -> Non
     assert "old" not in short
 
 
+def test_table_3_says_how_many_seeds_each_method_has_where_they_differ() -> None:
+    milp, base = rows("milp", [1.0, 2.0]), rows("base", [1.0, 2.0])
+    assert "Seeds:" not in quality_tables.quality(only(milp, base, rows("default_lora", [1.0, 2.0]))).note
+    second = rows("milp", [3.0, 4.0], seed=1)
+    note = quality_tables.quality(only(milp, second, base, rows("default_lora", [1.0, 2.0]))).note
+    assert "Seeds: One default LoRA 1; MiLP 2. The paired table compares on those that both have." in note
+
+
 def test_a_document_without_its_marks_is_refused() -> None:
     with pytest.raises(ValueError, match="needs the lines"):
         documents.with_tables("# no table here", "table")
@@ -145,6 +153,9 @@ def test_table_4_shows_shares_and_the_win_rate_with_ties_as_half() -> None:
     ]
     assert "says the same in 75 % of 20 labelled items (Pearson 0.50)" in table.note
     assert "agreement with people is not known" in quality_tables.win_rate_table(given).note
+    unlike = quality_tables.win_rate_table(given, [Agreement("a|judge", 0, None, None)]).note
+    assert "No people's labels" not in unlike
+    assert "People's labels are there, but none is of a pair that a|judge judged readably" in unlike
 
 
 def test_without_a_judge_table_4_is_one_line_that_says_so() -> None:
