@@ -54,8 +54,8 @@ _VERDICT = re.compile(r"verdict\W*(?:is\W+)?(?:answer[\W_]*)?(a tie|tie|a|b)\b(?
 _ENDS = re.compile(
     r"""\W*\Z|[*"'`)\]]*(?:[.,;:!]|\s*\(|\s[-–—]\s)(?!.*\b(?:A|[Bb]|[Tt]ie)\b)|\W+(?:is (?:\w+ )?better|wins)\b"""
 )
-"""What may follow a verdict in its line: nothing, a remark that names no option, or that it is better. Else the A may be
-an article, as in "a close call", or one of two, as in "A or B"."""
+"""What may follow a verdict in its line: nothing, a remark that names no option, or that it is better. Else the A may
+be an article, as in "a close call", or one of two, as in "A or B"."""
 _BARE = re.compile(r"\A\W*(tie|a|b)\W*\Z", re.IGNORECASE)
 
 
@@ -211,8 +211,8 @@ def judge_run(
             slow = slow + 1 if error.slow else 0
             if slow == _SLOW_IN_A_ROW:
                 raise JudgeError(
-                    f"the judge {judge.model} was silent about {slow} pairs in a row ({error}); look whether its server "
-                    "still answers, and run the same command again: it goes on where it was"
+                    f"the judge {judge.model} was silent about {slow} pairs in a row ({error}); look whether its "
+                    "server still answers, and run the same command again: it goes on where it was"
                 ) from None
     progress(len(pairs) - len(left_out), len(pairs))
     # Pairs of like answers are ties without being asked about: they do not show that the judge can be asked.
