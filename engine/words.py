@@ -14,11 +14,12 @@ import regex
 from engine.stop_words import STOP_WORDS
 
 # Scripts that are written without spaces: each character, with its marks, is a word, as is usual for ROUGE of Chinese.
-_UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
-# Vowel signs of Indic scripts are marks, so a word is not its letters alone.
-_LETTERS = rf"(?:(?!{_UNSPACED})[\p{{L}}\p{{N}}]\p{{M}}*)+"
-_RUN = regex.compile(rf"{_UNSPACED}\p{{M}}*|{_LETTERS}")
-_WORD = regex.compile(rf"{_UNSPACED}\p{{M}}*|{_LETTERS}(?:'{_LETTERS})*")
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+# Vowel signs of Indic scripts are marks, so a word is not its letters alone. Possessive: a text of ten million letters
+# would be remembered letter by letter for going back.
+_LETTERS = rf"[[\p{{L}}\p{{N}}]--[{_UNSPACED}]][[\p{{L}}\p{{N}}\p{{M}}]--[{_UNSPACED}]]*+"
+_RUN = regex.compile(rf"(?V1)[{_UNSPACED}]\p{{M}}*+|{_LETTERS}")
+_WORD = regex.compile(rf"(?V1)[{_UNSPACED}]\p{{M}}*+|{_LETTERS}(?:'{_LETTERS})*+")
 _APOSTROPHES = str.maketrans({"\u2019": "'", "\u2018": "'", "\u02bc": "'"})
 
 

@@ -18,6 +18,8 @@ from app.importers.reading import Source, parsed, utc_time
 from app.importers.result import UNANSWERED, UNREAD_TIME, Collector, Imported
 
 _DATES = ("%b %d, %Y", "%B %d, %Y")
+_MOST_SECONDS = 10**12
+"""Far beyond the year 9999, the last that a datetime can have."""
 _REVIEWS = ("review_snippets", "reviews")
 _PRODUCT = ("title", "description", "product")
 
@@ -121,19 +123,29 @@ def _use_product(row: _Row, found: Collector, *, users_are_products: bool) -> No
 
 def _time(answer: _Row, found: Collector) -> datetime | None:
     seconds, day = answer.fields.get("unixTime"), answer.text("answerTime")
-    if isinstance(seconds, int) and (time := utc_time(str(seconds))):
-        return time
-    if day is None:
-        return None
+    time = _of_seconds(seconds) or (None if day is None else _of_day(day))
+    if time is None and (seconds is not None or day is not None):
+        found.drop(UNREAD_TIME, answer.number)
+    return time
+
+
+def _of_seconds(seconds: object) -> datetime | None:
+    # Tools that hold a column with gaps as floats write whole seconds as 1375574400.0.
+    if isinstance(seconds, float) and seconds.is_integer():
+        seconds = int(seconds)
+    # A Python dict may have a number in hex of more digits than Python turns into text.
+    if isinstance(seconds, int) and abs(seconds) <= _MOST_SECONDS:
+        return utc_time(str(seconds))
+    return utc_time(seconds) if isinstance(seconds, str) else None
+
+
+def _of_day(day: str) -> datetime | None:
     for pattern in _DATES:
         try:
             return datetime.strptime(day, pattern).replace(tzinfo=UTC)
         except ValueError:
             continue
-    time = utc_time(day)
-    if time is None:
-        found.drop(UNREAD_TIME, answer.number)
-    return time
+    return utc_time(day)
 
 
 def _objects(file: Source) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -17,6 +17,12 @@ from app.importers.result import Collector, Imported
 _NEEDED = ("query", "response")
 _KNOWN = (*_NEEDED, "user_id", "time", "kind", "profile")
 _KIND_CHARS = 32
+_NAME_CHARS = 64
+"""As much of a column's name is told: a name may be as long as the file."""
+# For the whole process, as the csv module has no other way, and once, to be the same for all threads. By its own limit
+# of 131,072 one long cell would refuse the whole file; reading cannot go on behind a cell of several lines. This is the
+# most that a C long holds everywhere: the file's size bounds a cell first, and the file is in memory already.
+csv.field_size_limit(2**31 - 1)
 
 
 def read(given: Given) -> Imported:
@@ -47,7 +53,7 @@ def _rows(file: Source, found: Collector) -> Iterator[tuple[int, dict[str, str]]
         _check(columns, file)
         for name in columns:
             if name not in _KNOWN:
-                found.drop(f"column {name!r}, which is none of {', '.join(_KNOWN)}", 1)
+                found.drop(f"column {name[:_NAME_CHARS]!r}, which is none of {', '.join(_KNOWN)}", 1)
         first = reader.line_num + 1
         for fields in reader:
             if fields:

@@ -18,10 +18,12 @@ from app.importers.reading import Source
 from app.importers.result import Collector, Imported
 
 _MESSAGE = re.compile(r"\[(\d{1,2}):(\d\d)(?::\d\d)?\]\s*<([^>\s]+)>\s?(.*)")
-_LINK = re.compile(r"\s*(\d+)\s+(\d+)\s*-?\s*")
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_LINK = re.compile(r"\s*(\d{1,9})\s+(\d{1,9})\s*-?\s*")
+"""No log has lines of more digits, and Python refuses to read numbers of very many."""
+_DATE = re.compile(r"(?:19|20)\d\d-\d\d-\d\d")
 _WORD = re.compile(r"[\w\[\]\\^{}|`-]+")
 _ADDRESS = re.compile(r"\s*(?:<(\S+?)>|(\S+?)\s*[:,])\s*")
+_REPLIES_TO_NONE = "message that replies to none"
 _SHORTEST_NAME = 3
 """Shorter nicknames are words too often to be replaced within a text."""
 _HALF_DAY, _DAY = 12 * 60, 24 * 60
@@ -40,6 +42,8 @@ class _Message:
 def read(given: Given) -> Imported:
     """A pair for each link from a message to one that somebody else wrote.
 
+    What makes no pair is counted: links, messages without one, and lines that are no message, as who joins or leaves.
+
     The day is that of the text's file name (as in `2008-06-03.train-a.ascii.txt`), the time the log's own, taken as
     UTC; a file name without a day gives no times.
     """
@@ -52,13 +56,15 @@ def read(given: Given) -> Imported:
     times = _times(messages, given.file.name)
     names = _numbered(messages)
     found = Collector(given.limits)
-    linked: set[int] = set()
+    replying: set[int] = set()
+    replied_to: set[int] = set()
     for later, earlier in sorted(_links(given.second, len(lines))):
-        linked.add(later)
+        replying.add(later)
+        replied_to.add(earlier)
         answer, asked = messages.get(later), messages.get(earlier)
         if earlier == later:
             if answer is not None:
-                found.drop("message that replies to none", later + 1)
+                found.drop(_REPLIES_TO_NONE, later + 1)
         elif answer is None or asked is None:
             found.drop("reply to or by a line that is no message", later + 1)
         elif answer.name.lower() == asked.name.lower():
@@ -66,8 +72,12 @@ def read(given: Given) -> Imported:
         else:
             query, response = _without_names(asked.text, names), _without_names(answer.text, names)
             found.add(_user_of(answer.name), query, response, later + 1, times.get(later))
-    for number in sorted(messages.keys() - linked):
-        found.drop("message that the annotation does not have", number + 1)
+    for number, line in enumerate(lines):
+        if number not in messages:
+            found.drop("line that is no message", number + 1, 1 if line.strip() else 0)
+        elif number not in replying:
+            missing = "message that the annotation does not have"
+            found.drop(_REPLIES_TO_NONE if number in replied_to else missing, number + 1)
     return found.result("nicknames, each with a number in its place that is the same in every log")
 
 

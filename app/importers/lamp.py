@@ -123,7 +123,7 @@ def _task_of(questions: list[_Question], outputs: _Outputs | None) -> _Task:
             "what the user wrote (headlines, titles, subjects, tweets). LaMP-1, 2 and 3 ask for a class."
         )
     if outputs is not None:
-        named = re.search(r"\d+", outputs.task)
+        named = re.search(r"\d{1,9}", outputs.task)
         if named is None or int(named[0]) != asked.number:
             raise InvalidImportError(
                 f"second file: its `task` is not LaMP_{asked.number}, which the questions are of. Give their outputs."

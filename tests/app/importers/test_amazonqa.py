@@ -52,6 +52,32 @@ def test_a_line_may_be_one_question_with_its_one_answer() -> None:
     assert times(result, "amazon-B") == ["2014-05-13T16:53:20+00:00"]
 
 
+@pytest.mark.parametrize("seconds", ["1375574400", "1375574400.0", "1.3755744e9", '"1375574400"'])
+def test_whole_seconds_are_read_however_they_are_written(seconds: str) -> None:
+    result = imported("amazonqa", f'{{"asin": "B", "question": "q?", "answer": "r.", "unixTime": {seconds}}}')
+    assert times(result, "amazon-B") == ["2013-08-04T00:00:00+00:00"]
+    assert dropped(result) == {}
+
+
+@pytest.mark.parametrize("seconds", ["1375574400.5", "1e300", "-1", "True", "[1375574400]", "''", "0x" + "f" * 5000])
+def test_seconds_that_cannot_be_read_are_counted_unless_the_day_is_told_too(seconds: str) -> None:
+    line = f"{{'asin': 'B', 'question': 'q?', 'answer': 'r.', 'unixTime': {seconds}}}"
+    result = imported("amazonqa", line)
+    assert pairs(result) == {"amazon-B": [("q?", "r.")]}
+    assert times(result, "amazon-B") == [None]
+    assert dropped(result) == {UNREAD_TIME: (1, (1,))}
+    result = imported("amazonqa", line.replace("}", ", 'answerTime': 'May 13, 2014'}"))
+    assert times(result, "amazon-B") == ["2014-05-13T00:00:00+00:00"]
+    assert dropped(result) == {}
+
+
+@pytest.mark.parametrize("more", ["", ", 'unixTime': None"])
+def test_an_answer_without_a_time_has_lost_none(more: str) -> None:
+    result = imported("amazonqa", f"{{'asin': 'B', 'question': 'q?', 'answer': 'r.'{more}}}")
+    assert times(result, "amazon-B") == [None]
+    assert dropped(result) == {}
+
+
 @pytest.mark.parametrize(
     ("line", "kind", "said"),
     [

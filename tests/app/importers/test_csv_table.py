@@ -63,6 +63,26 @@ def test_a_wrong_table_is_told_where_and_what(text: str, said: str) -> None:
         imported("csv", text)
 
 
+@pytest.mark.parametrize("between", ["x", "\n"])
+def test_only_the_row_of_a_very_long_cell_is_left_out(between: str) -> None:
+    # Over the csv module's own limit, 131,072; over several lines, it could not go on behind it.
+    long = between.join(["x" * 100_000] * 4)
+    result = imported("csv", f'query,response,profile\n"{long}",r,\na,b,"{long}"\nc,d,\n', user="u")
+    assert pairs(result) == {"u": [("a", "b"), ("c", "d")]}
+    lines = long.count("\n") + 1
+    assert dropped(result) == {
+        "pair with a side over 200 characters": (1, (2,)),
+        "profile over 40 characters; its user was kept without it": (1, (2 + lines,)),
+    }
+
+
+def test_a_very_long_column_name_is_told_by_its_beginning() -> None:
+    result = imported("csv", f"query,response,{'n' * 200_000}\na,b,c\n", user="u")
+    assert list(dropped(result)) == [
+        f"column '{'n' * 64}', which is none of query, response, user_id, time, kind, profile"
+    ]
+
+
 @given(st.lists(st.tuples(cells, cells), min_size=1, max_size=6))
 def test_whatever_a_spreadsheet_quotes_comes_back(rows: list[tuple[str, str]]) -> None:
     written = io.StringIO(newline="")

@@ -43,7 +43,32 @@ def test_what_makes_no_pair_is_counted_by_the_logs_lines() -> None:
         "message that replies to none": (1, (1,)),
         "reply to or by a line that is no message": (1, (6,)),
         "reply to oneself": (1, (7,)),
+        "line that is no message": (1, (2,)),
         "message that the annotation does not have": (1, (9,)),
+    }
+
+
+def test_lines_that_are_no_message_are_counted_with_a_link_or_without_but_not_blank_ones() -> None:
+    result = log(
+        "=== ann has joined",
+        "[09:00] <ann> a",
+        "",
+        "=== eve has left",
+        "[09:01] <bob> b",
+        "",
+        links="0 0 -\n1 4 -\n1 1 -",
+    )
+    assert dropped(result) == {
+        "message that replies to none": (1, (2,)),
+        "line that is no message": (2, (1, 4)),
+    }
+
+
+def test_a_message_that_is_only_replied_to_is_not_called_missing() -> None:
+    result = log("[09:00] <ann> a", "[09:01] <bob> b", "[09:02] <eve> c")
+    assert dropped(result) == {
+        "message that replies to none": (1, (1,)),
+        "message that the annotation does not have": (1, (3,)),
     }
 
 
@@ -58,6 +83,12 @@ def test_the_day_is_the_files_and_the_hours_go_on_after_noon_on_a_clock_of_twelv
     assert times(result, WREN) == ["2008-06-03T11:59:00+00:00", "2008-06-03T13:03:00+00:00"]
     result = imported("irc", Source(fixture(LOG).data), fixture(LINKS))
     assert times(result, WREN) == [None, None]
+
+
+def test_a_file_name_with_a_year_of_no_log_gives_no_times() -> None:
+    result = log("[23:00] <ann> a", "[01:00] <bob> b", name="9999-12-31.ascii.txt")
+    (bob,) = {user.name for user in result.users}
+    assert times(result, bob) == [None]
 
 
 def test_a_clock_of_twenty_four_hours_goes_on_the_next_day_and_never_back() -> None:
@@ -75,6 +106,7 @@ def test_a_reply_to_two_messages_is_two_pairs() -> None:
     ("lines", "links", "kind", "said"),
     [
         (["[09:00] <ann> a"], "zero one", InvalidImportError, "second file, line 1 is no link"),
+        (["[09:00] <ann> a"], f"0 0 -\n0 {'7' * 5000} -", InvalidImportError, "second file, line 2 is no link"),
         (
             ["[09:00] <ann> a"],
             "0 0 -\n0 7 -",

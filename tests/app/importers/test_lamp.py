@@ -107,6 +107,7 @@ def test_a_tweet_of_one_word_is_left_out() -> None:
         ([question("Generate a subject for the following email: 123", {"text": "9"})], None,
          InvalidImportError, "Avocado"),
         ([question(HEADLINE)], {"task": "LaMP_5", "golds": []}, InvalidImportError, "second file: its `task`"),
+        ([question(HEADLINE)], {"task": "LaMP_" + "4" * 5000, "golds": []}, InvalidImportError, "its `task`"),
         ([question(HEADLINE)], {"golds": []}, InvalidInputError, "second file: task"),
         ([], None, InvalidImportError, "no question in this file"),
         ([{"id": "1", "input": HEADLINE}], None, InvalidInputError, "0.profile"),
