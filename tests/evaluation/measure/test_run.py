@@ -110,18 +110,14 @@ def test_rows_measured_before_are_not_measured_again_and_serve_the_controls(whol
         assert second[key].loss == first[key].loss
 
 
-def test_a_history_that_the_service_refuses_leaves_its_user_out_and_no_other(
+def test_a_history_that_the_service_refuses_is_told_and_the_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few_trainings(monkeypatch)
-    monkeypatch.setenv("MILP_MAX_HISTORY_SAMPLES", "22")
-    longer = write_people(tmp_path / "longer.jsonl", "eve", samples=24)
-    grid = grid_of(tmp_path, "llama", methods=["milp"], people=["ada"])
-    (of,) = grid.sets
-    with Run(grid.model_copy(update={"sets": [SetOf(name="s", paths=[longer, *of.paths])]}), tmp_path / "run") as run:
-        (problem,) = run.measure(Silent())
-    assert problem.startswith("eve of s, milp: ")
-    assert [row.user for row in read(tmp_path / "run", Row)] == ["ada"]
+    monkeypatch.setenv("MILP_MAX_HISTORY_SAMPLES", "19")
+    with Run(grid_of(tmp_path, "llama", methods=["milp", "random"], people=["ada"]), tmp_path / "run") as run:
+        problems = run.measure(Silent())
+    assert [problem.split(": ")[0] for problem in problems] == ["ada of people, milp", "ada of people, random"]
+    assert read(tmp_path / "run", Row) == []
 
 
 def test_the_control_answers_with_the_stack_of_the_next_user(whole: Whole) -> None:
