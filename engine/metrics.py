@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from engine.words import content_words, rouge_tokenizer
+from engine.words import RougeTokenizer, content_words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +48,7 @@ def _scorer() -> Any:
     # Loaded on first use: it takes a second.
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer(["rouge1", "rougeL"], tokenizer=rouge_tokenizer())
+    return RougeScorer(["rouge1", "rougeL"], tokenizer=RougeTokenizer())
 
 
 def rouge_1(reference: str, response: str) -> float:

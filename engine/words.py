@@ -6,8 +6,6 @@ Text only: no tensors, no model, no scores.
 from __future__ import annotations
 
 import unicodedata
-from functools import lru_cache
-from typing import Any
 
 import regex
 
@@ -34,21 +32,16 @@ def content_words(text: str) -> list[str]:
     return [word for word in words_of(text) if word not in STOP_WORDS]
 
 
-@lru_cache(maxsize=1)
-def rouge_tokenizer() -> Any:
+class RougeTokenizer:
     """rouge-score's own tokenizer with the Porter stemmer, which drops whatever is not a-z or 0-9, for ASCII text; for
     the rest words as they are, so that answers in other scripts have a score at all."""
-    # Loaded on first use: rouge-score brings nltk, which takes a second to import.
-    from rouge_score.tokenizers import DefaultTokenizer
 
-    original = DefaultTokenizer(use_stemmer=True)
+    def __init__(self) -> None:
+        # Loaded on first use: rouge-score brings nltk, which takes a second to import.
+        from rouge_score.tokenizers import DefaultTokenizer
 
-    class AnyScript(DefaultTokenizer):  # type: ignore[misc]
-        def tokenize(self, text: str) -> list[str]:
-            if text.isascii():
-                ascii_tokens: list[str] = original.tokenize(text)
-                return ascii_tokens
-            runs = _RUN.findall(unicodedata.normalize("NFKC", text).lower())
-            return [token for run in runs for token in (original.tokenize(run) if run.isascii() else [run])]
+        self._of_ascii = DefaultTokenizer(use_stemmer=True)
 
-    return AnyScript()
+    def tokenize(self, text: str) -> list[str]:
+        runs = [text] if text.isascii() else _RUN.findall(unicodedata.normalize("NFKC", text).lower())
+        return [token for run in runs for token in (self._of_ascii.tokenize(run) if run.isascii() else [run])]
