@@ -23,7 +23,7 @@ _context: Context | None = None
 _proposer = Proposer()
 
 
-@shared_task(name=TASK)  # type: ignore[untyped-decorator]
+@shared_task(name=TASK)  # type: ignore[untyped-decorator]  # Celery's
 def step(step_id: int) -> None:
     """Run the step if it can be claimed. Never fails: the database says what became of it."""
     if leaving.is_leaving():
