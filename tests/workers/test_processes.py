@@ -121,6 +121,7 @@ def test_of_many_jobs_the_first_has_ended_before_the_last_begins(
     assert sum(job.started_at is not None and job.started_at < first for job in ended) < len(many) / 2
 
 
+@pytest.mark.slow  # half a minute; `make test-faults` does so at random moments
 @pytest.mark.parametrize("lease", [60.0])  # nobody is killed, and without a broker nobody could take it over
 def test_a_job_outlives_a_broker_that_is_killed_and_one_that_is_emptied(
     service: Settings, worker: WorkerProcess, service_database: Database, redis_server: RedisServer

@@ -56,6 +56,7 @@ def test_the_demo_reports_on_each_user_of_a_file(
     assert loaded.stdout == f"{winner['parameters']} LoRA parameters\n", loaded.stderr
 
 
+@pytest.mark.slow  # half a minute; that a cancelled job is an error is also tested in test_progress.py
 def test_a_user_whose_job_fails_does_not_cost_the_others_their_reports(
     service: EmbeddedService, client: ServiceClient, histories: Path, tmp_path: Path
 ) -> None:

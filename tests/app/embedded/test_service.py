@@ -125,6 +125,7 @@ def test_kill_minus_nine_on_the_parent_leaves_no_orphan_even_while_a_pool_proces
         assert survivors(below) == []
 
 
+@pytest.mark.slow  # half a minute; how a child that was killed is told of is also tested in test_child.py
 @pytest.mark.skipif(sys.platform != "linux", reason="see app.embedded.die_with_parent")
 def test_kill_minus_nine_on_the_worker_leaves_no_orphan_and_ends_the_service_with_its_log(folder: Path) -> None:
     with milp_up(folder) as up, up.client() as client:
