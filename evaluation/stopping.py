@@ -46,7 +46,7 @@ class Replayed:
 def replay(trials: Sequence[Mapping[str, Any]], confidence: float) -> Replayed | None:
     """A search's design with the rule in it; None where too few trials made every pass."""
     succeeded = [trial for trial in trials if trial["state"] == "succeeded"]
-    base = next((_observation(trial) for trial in succeeded if trial["origin"] == _BASE), None)
+    base = next((observation(trial) for trial in succeeded if trial["origin"] == _BASE), None)
     # Records from before losses were kept for every pass say nothing here.
     trained = [trial for trial in succeeded if trial["origin"] in _DESIGN and trial.get("curve")]
     longest = max((len(trial["curve"]) for trial in trained), default=0)
@@ -94,10 +94,11 @@ def _passes_made(rule: StoppingRule, trial: Complete) -> int:
 
 
 def _complete(trial: Mapping[str, Any]) -> Complete:
-    return Complete(tuple(trial["curve"]), _observation(trial))
+    return Complete(tuple(trial["curve"]), observation(trial))
 
 
-def _observation(trial: Mapping[str, Any]) -> Observation:
+def observation(trial: Mapping[str, Any]) -> Observation:
+    """A trial that succeeded, of a search's record, as a search sees it."""
     configuration = Configuration.from_bits(trial["layers"], trial["n"], trial["r"])
     scores = {name: trial[name] for name in ("loss", "loss_se", "rouge_l", "rouge_l_se")}
     return Observation(configuration, **scores, parameters=trial["parameters"] or 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.configuration import RANKS, Configuration
-from workers.search.space import SearchSpace, default_max_total_rank
+from workers.search.space import AXES, SearchSpace, default_max_total_rank
 
 spaces = st.builds(
     SearchSpace,
@@ -130,11 +131,18 @@ def test_the_neighbours_of_a_point_are_flips_moves_and_other_sizes() -> None:
     assert neighbours == {"layers=11 n=1 r=8", "layers=01 n=1 r=8", "layers=10 n=2 r=8", "layers=10 n=1 r=16"}
 
 
-def test_the_encoding_is_layer_bits_and_logarithms_of_total_rank_and_rank() -> None:
-    space = SearchSpace(n_layers=2, max_total_rank=64, ranks=(8, 16, 32))
-    points = [Configuration.from_bits("10", 1, 8), Configuration.from_bits("11", 4, 16), space.base]
-    # Axis of n * r: log(2 * 8 / 8) / log(2 * 64 / 8) = 1/4, and 1 for 64; of r: log 2 / log 4 = 1/2 for 16.
-    expected = torch.tensor([[1, 0, 0.25, 0], [1, 1, 1, 0.5], [0, 0, 0, 0]], dtype=torch.float64)
+def test_the_encoding_is_the_shape_of_a_stack_and_narrow_layer_bits() -> None:
+    space = SearchSpace(n_layers=3, max_total_rank=64, ranks=(8, 16, 32))
+    points = [Configuration.from_bits("011", 1, 8), Configuration.from_bits("111", 4, 16), space.base]
+    # Layers 1 and 2 of 0..2 have the mean place 3/4. All parameters: log(1 + 2 * 8) / log(1 + 3 * 64).
+    # Of n * r: log(2 * 8 / 8) / log(2 * 64 / 8) = 1/4, and 1 for 64; of r: log 2 / log 4 = 1/2 for 16.
+    shapes = [
+        [2 / 3, 0.5, 1, 0.75, math.log(17) / math.log(193), 0.25, 0],
+        [1, 0, 1, 0.5, 1, 1, 0.5],
+        [0, 0.5, 0.5, 0.5, 0, 0, 0],
+    ]
+    bits = [[0, 0.25, 0.25], [0.25, 0.25, 0.25], [0, 0, 0]]
+    expected = torch.tensor([shape + bit for shape, bit in zip(shapes, bits, strict=True)], dtype=torch.float64)
     torch.testing.assert_close(space.encode(points), expected)
 
 
@@ -143,11 +151,11 @@ def test_an_encoding_lies_in_the_unit_cube_and_tells_all_points_apart(space: Sea
     small = SearchSpace(min(space.n_layers, 3), space.max_total_rank, space.ranks, space.max_loras)
     points = [small.base, *small.trained_points()]
     encoded = small.encode(points)
-    assert encoded.shape == (len(points), small.n_layers + 2)
+    assert encoded.shape == (len(points), len(AXES) + small.n_layers)
     assert encoded.dtype == torch.float64
     assert ((encoded >= 0) & (encoded <= 1 + 1e-12)).all()
     assert len(torch.unique(encoded, dim=0)) == len(points)
 
 
 def test_nothing_encodes_to_no_rows() -> None:
-    assert SearchSpace(n_layers=3, max_total_rank=32).encode([]).shape == (0, 5)
+    assert SearchSpace(n_layers=3, max_total_rank=32).encode([]).shape == (0, len(AXES) + 3)
