@@ -160,8 +160,9 @@ class SearchSpace:
 
         Each axis is something that a score may depend on alone, for a sparse prior keeps few of them. A user's trials
         are too few to learn what each layer does, and a stack's size or the place of its lowest layer would be a sum
-        over all of their bits, so these are axes themselves. Of bits that are a quarter as wide the prior asks sixteen
-        times the evidence; they still tell all points apart. The base is zero, in the middle where it has no place.
+        over all of their bits, so these are axes themselves. A bit a quarter as wide needs an inverse squared length
+        scale sixteen times as large, which the prior leaves to strong evidence. Bits still tell all points apart. The
+        base is zero, and in the middle where it has no place.
 
         Returns:
             m x (len(AXES) + n_layers) tensor of float64 in [0, 1], no two points alike.
