@@ -12,15 +12,14 @@ import argparse
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, pstdev
 from typing import Any
 
 from engine.configuration import Configuration
-from evaluation.results_files import read_searches
-from evaluation.rows import SearchRecord, read
-from evaluation.stopping import observation
+from evaluation.replays import observation, searches_of
+from evaluation.rows import SearchRecord
 from evaluation.tables.markdown import Table
 from workers.search.observations import Observation
 from workers.search.space import SearchSpace
@@ -73,7 +72,7 @@ def table(records: Sequence[SearchRecord], surrogate: str) -> Table:
             by_set[f"{record.set} on {record.base}"].append(found)
     rows = []
     for name, each in sorted(by_set.items()):
-        means = [fmean(getattr(one, score) for one in each) for score in Foretold.__dataclass_fields__]
+        means = map(fmean, zip(*map(astuple, each), strict=True))
         rows.append([name, str(len(each)), *(f"{mean:.2f}" for mean in means)])
     note = (
         "Means over searches: Spearman's rank correlation of what is said with what the trial became, and the error in "
@@ -113,7 +112,7 @@ def _said_of(
 def _agreement(said: Sequence[float], became: Sequence[float]) -> tuple[float, float] | None:
     from scipy.stats import spearmanr
 
-    spread = math.sqrt(fmean((value - fmean(became)) ** 2 for value in became))
+    spread = pstdev(became)
     if spread == 0:
         return None
     error = math.sqrt(fmean((a - b) ** 2 for a, b in zip(said, became, strict=True))) / spread
@@ -127,8 +126,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", help="a run's")
     parser.add_argument("--surrogate", default="map_saas", help="see workers.search.surrogate.SURROGATES")
     asked = parser.parse_args()
-    records = read(asked.folder, SearchRecord) if asked.folder else read_searches()
-    print(table(records, asked.surrogate).markdown())
+    print(table(searches_of(asked.folder), asked.surrogate).markdown())
 
 
 if __name__ == "__main__":

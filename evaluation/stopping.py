@@ -15,12 +15,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from engine.configuration import Configuration
-from evaluation.results_files import read_searches
-from evaluation.rows import SearchRecord, read
+from evaluation.replays import observation, searches_of
+from evaluation.rows import SearchRecord
 from evaluation.tables.markdown import Table
 from workers.search.early_stopping import FEWEST_COMPLETE, Complete, StoppingRule
-from workers.search.observations import Observation
 from workers.search.winner import lower_bound
 
 CONFIDENCES = (0.95, 0.9, 0.8, 0.7)
@@ -97,19 +95,11 @@ def _complete(trial: Mapping[str, Any]) -> Complete:
     return Complete(tuple(trial["curve"]), observation(trial))
 
 
-def observation(trial: Mapping[str, Any]) -> Observation:
-    """A trial that succeeded, of a search's record, as a search sees it."""
-    configuration = Configuration.from_bits(trial["layers"], trial["n"], trial["r"])
-    scores = {name: trial[name] for name in ("loss", "loss_se", "rouge_l", "rouge_l_se")}
-    return Observation(configuration, **scores, parameters=trial["parameters"] or 0)
-
-
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", help="a run's")
-    folder = parser.parse_args().folder
-    print(table(read(folder, SearchRecord) if folder else read_searches()).markdown())
+    print(table(searches_of(parser.parse_args().folder)).markdown())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,24 @@
+"""What commands that go through measured searches once more share: which searches, and a trial as its search saw it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.configuration import Configuration
+from evaluation.results_files import read_searches
+from evaluation.rows import SearchRecord, read
+from workers.search.observations import Observation
+
+
+def searches_of(folder: Path | None) -> list[SearchRecord]:
+    """Those of a run's folder; without one the committed searches."""
+    return read(folder, SearchRecord) if folder else read_searches()
+
+
+def observation(trial: Mapping[str, Any]) -> Observation:
+    """A trial of a search's record that succeeded, as the search saw it."""
+    configuration = Configuration.from_bits(trial["layers"], trial["n"], trial["r"])
+    scores = {name: trial[name] for name in ("loss", "loss_se", "rouge_l", "rouge_l_se")}
+    return Observation(configuration, **scores, parameters=trial["parameters"] or 0)
