@@ -20,6 +20,7 @@ from app.errors import ServiceError
 from engine.errors import EngineError
 from evaluation.measure.claim import RunError
 from evaluation.measure.grid import Grid, GridError, SetOf, checked_grid, read_grid
+from evaluation.measure.people import Side
 from evaluation.measure.progress import Progress
 from evaluation.measure.run import Run
 from evaluation.results_files import file_name, read_all
@@ -42,6 +43,9 @@ def evaluate(
     data: Annotated[
         list[Path] | None, typer.Option("--data", help="Histories, one JSON object per user and line; may be repeated.")
     ] = None,
+    wrote: Annotated[
+        Side, typer.Option("--wrote", help="The side of a pair that those of --data wrote: MaLP's facts are of it.")
+    ] = "queries",
     full: Annotated[bool, typer.Option("--full", help="All users, three seeds, ablation and sensitivity.")] = False,
     users: Annotated[int | None, typer.Option("--users", min=1, help="Only the first so many of each file.")] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="So many seeds, from 0.")] = None,
@@ -63,9 +67,13 @@ def evaluate(
     try:
         if grid is not None and full:
             raise GridError(f"{grid} says itself what is measured: leave --full out.")
+        if wrote != "queries" and not data:
+            raise GridError(
+                "--wrote is for the files of --data; in a grid each set says for itself what its people wrote."
+            )
         chosen = read_grid(grid or GRIDS / _named(bool(data), full))
         changes = {
-            "sets": _sets(data, chosen, None if full or grid is not None else FIRST_USERS, users),
+            "sets": _sets(data, wrote, chosen, None if full or grid is not None else FIRST_USERS, users),
             "seeds": list(range(seeds)) if seeds else chosen.seeds,
             "trials": trials or chosen.trials,
             "methods": methods or chosen.methods,
@@ -105,8 +113,9 @@ def _named(with_data: bool, full: bool) -> str:
     return "cut.toml" if with_data else "examples.toml"
 
 
-def _sets(data: list[Path] | None, grid: Grid, first: int | None, users: int | None) -> list[SetOf]:
-    sets = [SetOf(name=file_name(path.stem), paths=[path], first=first) for path in data] if data else grid.sets
+def _sets(data: list[Path] | None, wrote: Side, grid: Grid, first: int | None, users: int | None) -> list[SetOf]:
+    named = [SetOf(name=file_name(path.stem), paths=[path], first=first, wrote=wrote) for path in data or ()]
+    sets = named or grid.sets
     return [of.model_copy(update={"first": users}) for of in sets] if users else sets
 
 

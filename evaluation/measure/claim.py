@@ -77,8 +77,10 @@ def _computed(settings: Settings) -> dict[str, str | int]:
 
 
 def _digest(people: Sequence[Person]) -> str:
-    """SHA-256 (hex) over the users' histories and profiles, in their order."""
+    """SHA-256 (hex) over the users' histories and profiles, and what of them they wrote, in their order."""
     digest = hashlib.sha256()
     for person in people:
         digest.update(repr((person.user, person.profile, person.split)).encode())
+        if person.wrote != "queries":
+            digest.update(person.wrote.encode())
     return digest.hexdigest()

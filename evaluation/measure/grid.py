@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from app.job_options import JobOptions
+from evaluation.measure.people import Side
 from evaluation.names import MEMORIES, SPACES
 from evaluation.rows import OfCell
 
@@ -45,6 +46,8 @@ class SetOf(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     paths: list[Path] = Field(min_length=1)
     first: int | None = Field(None, ge=1)
+    wrote: Side = "queries"
+    """The side of a pair that is its person's own words, of which MaLP's facts are."""
     exclude: list[str] = []
     """Users who are left out, such as those that settings were chosen on."""
 

@@ -14,6 +14,7 @@ from engine.history import Sample
 from engine.memory import MemoryRetriever
 from engine.prompts import Message, messages_for
 from engine.words import content_words
+from evaluation.measure.people import Side
 
 FACTS_KEPT = 50
 """Of the long-term memory: facts that came up most and latest."""
@@ -21,7 +22,7 @@ FACTS_SHOWN = 5
 FEWEST_WORDS = 3
 """A sentence with fewer content words says nothing about anyone."""
 REHEARSED = 0.5
-"""Share of a fact's content words that another query has to hold to have rehearsed it."""
+"""Share of a fact's content words that another text has to hold to have rehearsed it."""
 HALF_LIFE = 50
 """Samples after which a mention counts half."""
 
@@ -53,18 +54,20 @@ class ShortAndLongTermMemory:
     """MaLP's memory (Zhang and others, 2023, "LLM-based medical assistant personalization with short- and long-term
     memory coordination"): the latest turn, past turns like this one, and facts about the user.
 
-    Facts are what the user said about themselves: sentences of their queries. As in the paper's rehearsal, a fact that
-    comes up again and lately is kept in long-term memory, and what is like the present query is recalled from it. Where
-    the paper has a language model summarise, sentences stay as they are said.
+    Facts are what the user said: sentences of the side of a pair that is theirs. As in the paper's rehearsal, a fact
+    that comes up again and lately is kept in long-term memory, and what is like the present query is recalled from it.
+    Where the paper has a language model summarise, sentences stay as they are said.
 
     Args:
         samples: the history, in time order.
         items: most remembered items: one the facts, one the latest turn, the others past turns like the query.
+        wrote: the user's side; a patient asks, somebody who helps others answers.
     """
 
-    def __init__(self, samples: Sequence[Sample], profile: str, items: int) -> None:
+    def __init__(self, samples: Sequence[Sample], profile: str, items: int, wrote: Side = "queries") -> None:
         self._profile = profile
-        self._facts = long_term_facts([sample.query for sample in samples])
+        own = [sample.query if wrote == "queries" else sample.response for sample in samples]
+        self._facts = long_term_facts(own)
         self._facts_like = MemoryRetriever([Sample(fact, "") for fact in self._facts])
         shows_facts = items > 0 and bool(self._facts)
         turns = items - shows_facts
@@ -87,19 +90,19 @@ class _Fact:
     said: int
 
 
-def long_term_facts(queries: Sequence[str]) -> list[str]:
-    """Up to `FACTS_KEPT` sentences of the queries, the strongest last: each mention counts the more the later it is.
+def long_term_facts(texts: Sequence[str]) -> list[str]:
+    """Up to `FACTS_KEPT` sentences of the texts, the strongest last: each mention counts the more the later it is.
 
     Args:
-        queries: in time order.
+        texts: a user's own, in time order.
     """
     facts: dict[str, _Fact] = {}
-    for place, query in enumerate(queries):
-        for sentence in _SENTENCE_END.split(query.strip()):
+    for place, text in enumerate(texts):
+        for sentence in _SENTENCE_END.split(text.strip()):
             words = frozenset(content_words(sentence))
             if len(words) >= FEWEST_WORDS:
                 facts[sentence.lower()] = _Fact(sentence, words, place)
-    mentions = [frozenset(content_words(query)) for query in queries]
+    mentions = [frozenset(content_words(text)) for text in texts]
     strength = {key: _strength(fact, mentions) for key, fact in facts.items()}
     strongest = sorted(facts, key=lambda key: (strength[key], facts[key].said))
     return [facts[key].text for key in strongest[-FACTS_KEPT:]]

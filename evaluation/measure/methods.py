@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from app.job_options import JobOptions
@@ -82,7 +83,9 @@ class Methods:
         self._of: Mapping[Method, Callable[[Cell, Person], Answering]] = {
             "base": lambda _cell, _person: Answering(),
             "dictionary_memory": lambda _cell, person: self._remembering(person, DictionaryMemory),
-            "malp": lambda _cell, person: self._remembering(person, ShortAndLongTermMemory),
+            "malp": lambda _cell, person: self._remembering(
+                person, partial(ShortAndLongTermMemory, wrote=person.wrote)
+            ),
             "default_lora": lambda cell, person: self._default(cell, person.known, person.profile),
             "default_averaged": lambda cell, person: self._default(
                 cell, person.known, person.profile, self.settings.averaged

@@ -10,11 +10,15 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from app.cli.histories import History, read_histories
 from app.repositories.history import sample_digest
 from app.repositories.text import check_text
 from engine.history import MIN_SAMPLES, Sample, Split, split_in_time
+
+Side = Literal["queries", "responses"]
+"""Which side of a pair the person wrote: a patient asks, somebody who helps others answers."""
 
 FEWEST_KNOWN = 8
 """Samples of the shortest history that is cut out of a longer one: two of them are for validation."""
@@ -28,12 +32,14 @@ class Person:
 
     Args:
         split: samples of train, validation and test, each in time order.
+        wrote: the side of a pair that is the person's own words.
     """
 
     set: str
     user: str
     profile: str
     split: Split[Sample]
+    wrote: Side = "queries"
 
     @property
     def known(self) -> tuple[Sample, ...]:
@@ -61,6 +67,7 @@ def read_people(
     first: int | None = None,
     exclude: Collection[str] = (),
     tell: Callable[[str], None] = lambda _: None,
+    wrote: Side = "queries",
 ) -> list[Person]:
     """The users of a set, in file order.
 
@@ -71,6 +78,7 @@ def read_people(
         first: so many users only; None: all.
         exclude: users who are left out before the first are counted, such as those that settings were chosen on.
         tell: is told who has too few samples.
+        wrote: the side of a pair that its person wrote.
 
     Raises:
         CliError: a file cannot be read.
@@ -86,7 +94,7 @@ def read_people(
         )
     people, too_short = [], []
     for history in histories:
-        person = _person(name, history)
+        person = _person(name, history, wrote)
         if person is not None:
             people.append(person)
         else:
@@ -99,7 +107,7 @@ def read_people(
     return people[:first]
 
 
-def _person(name: str, history: History) -> Person | None:
+def _person(name: str, history: History, wrote: Side) -> Person | None:
     whose = f"of user {history.user_id!r} in the set {name!r}"
     check_text(f"The profile {whose}", history.profile or "")
     samples: dict[str, Sample] = {}
@@ -111,7 +119,8 @@ def _person(name: str, history: History) -> Person | None:
         samples.setdefault(sample_digest(sample.query, sample.response), sample)
     if len(samples) < MIN_SAMPLES:
         return None
-    return Person(name, history.user_id, history.profile or "", split_in_time(sorted(samples.values(), key=_when)))
+    split = split_in_time(sorted(samples.values(), key=_when))
+    return Person(name, history.user_id, history.profile or "", split, wrote)
 
 
 def _when(sample: Sample) -> datetime:

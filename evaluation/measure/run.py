@@ -64,7 +64,9 @@ class Run:
 
     def __init__(self, grid: Grid, folder: Path, tell: Callable[[str], None] = lambda _: None) -> None:
         self._grid, self._folder = grid, folder
-        self._people = {of.name: read_people(of.name, of.paths, of.first, of.exclude, tell) for of in grid.sets}
+        self._people = {
+            of.name: read_people(of.name, of.paths, of.first, of.exclude, tell, of.wrote) for of in grid.sets
+        }
         self._open = ExitStack()
         self._searches: dict[str, Searches] = {}
         claim(folder, grid, self._people)

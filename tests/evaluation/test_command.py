@@ -166,11 +166,11 @@ def test_which_grid_is_run_and_on_whom_is_a_fixed_rule() -> None:
     ]
     of = SetOf(name="examples", paths=[Path("e")])
     grid, files = Grid(sets=[of], bases=["b"]), [Path("a.jsonl"), Path("b.jsonl")]
-    assert _sets(None, grid, FIRST_USERS, None) == [of]
-    cut = _sets(files, grid, FIRST_USERS, None)
-    assert [(one.name, one.first) for one in cut] == [("a", 10), ("b", 10)]
-    assert [one.first for one in _sets(files, grid, None, None)] == [None, None]
-    assert [one.first for one in _sets(files, grid, FIRST_USERS, 3)] == [3, 3]
+    assert _sets(None, "queries", grid, FIRST_USERS, None) == [of]
+    cut = _sets(files, "responses", grid, FIRST_USERS, None)
+    assert [(one.name, one.first, one.wrote) for one in cut] == [("a", 10, "responses"), ("b", 10, "responses")]
+    assert [one.first for one in _sets(files, "queries", grid, None, None)] == [None, None]
+    assert [one.first for one in _sets(files, "queries", grid, FIRST_USERS, 3)] == [3, 3]
 
 
 def test_make_evaluate_hands_histories_and_wishes_on_to_the_command() -> None:
@@ -181,9 +181,15 @@ def test_make_evaluate_hands_histories_and_wishes_on_to_the_command() -> None:
         return " ".join(lines[-1].split())
 
     assert told() == ".venv/bin/milp evaluate"
-    assert told("DATA=a.jsonl b.jsonl", "FULL=1", "OUT=run") == (
-        ".venv/bin/milp evaluate --data a.jsonl --data b.jsonl --full --out run"
+    assert told("DATA=a.jsonl b.jsonl", "WROTE=responses", "FULL=1", "OUT=run") == (
+        ".venv/bin/milp evaluate --data a.jsonl --data b.jsonl --wrote responses --full --out run"
     )
+
+
+def test_what_a_person_wrote_is_asked_of_files_only(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["--wrote", "responses", "--out", str(tmp_path / "run")])
+    assert (result.exit_code, (tmp_path / "run").exists()) == (1, False)
+    assert "--wrote is for the files of --data" in result.stderr
 
 
 def test_milp_evaluate_is_this_command_with_its_arguments_and_its_exit_code(tmp_path: Path, people: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -66,6 +67,10 @@ def learned(monkeypatch: pytest.MonkeyPatch) -> Learned:
 
 @pytest.fixture
 def ask(people: list[Person]) -> Callable[[str, Method], Answering]:
+    return asking(people)
+
+
+def asking(people: list[Person]) -> Callable[[str, Method], Answering]:
     def measured(key: tuple[str, ...]) -> Row | None:
         user, method = key[2], key[3]
         return row(user, method, 1.0, **CHOSEN[user]) if method == "milp" else None
@@ -101,6 +106,31 @@ def test_what_is_trained_for_a_person_knows_all_before_the_test_part(
     ask("ada", method)
     assert texts(learned.samples) == texts(people[0].known)
     assert not set(texts(learned.samples)) & set(texts(people[0].split.test))
+
+
+@pytest.mark.parametrize("method", ["dictionary_memory", "malp"])
+def test_what_remembers_a_person_knows_all_before_the_test_part_and_nothing_of_it(
+    method: Method, people: list[Person], ask: Callable[[str, Method], Answering]
+) -> None:
+    prompt, person = ask("ada", method).prompt, people[0]
+
+    def shown(sample: Sample) -> str:
+        return "\n".join(message.content for message in prompt(sample)[:-1])
+
+    # Asked what it was asked before, it shows what was answered then, to the last one before the test part.
+    assert all(sample.response in shown(sample) for sample in person.known)
+    seen = "\n".join(map(shown, (*person.known, *person.split.test)))
+    assert not [text for sample in person.split.test for text in (sample.query, sample.response) if text in seen]
+    assert person.profile in seen
+
+
+def test_malps_facts_are_of_the_side_that_the_person_wrote(
+    people: list[Person],
+) -> None:
+    asked, who_answers = people[0].split.test[0], [replace(person, wrote="responses") for person in people]
+    of_queries, of_responses = (asking(of)("ada", "malp").prompt(asked)[0].content for of in (people, who_answers))
+    assert ("asks about" in of_queries, "as always on day" in of_queries) == (True, False)
+    assert ("asks about" in of_responses, "as always on day" in of_responses) == (False, True)
 
 
 def test_milp_with_memory_is_trained_and_asked_with_the_prompt_that_remembers(

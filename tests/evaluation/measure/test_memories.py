@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from engine.history import Sample
 from engine.prompts import Message
-from evaluation.measure.memories import DictionaryMemory, ShortAndLongTermMemory, long_term_facts
+from evaluation.measure.memories import (
+    FACTS_KEPT,
+    FACTS_SHOWN,
+    DictionaryMemory,
+    ShortAndLongTermMemory,
+    long_term_facts,
+)
 
 HISTORY = [
     Sample("My knee hurts after running", "Rest it"),
@@ -43,6 +51,36 @@ def test_short_term_memory_is_the_latest_turn_and_long_term_memory_the_turns_and
     ]
     assert prompt[0].role == "system"
     assert prompt[0].content.splitlines()[0] == "runs"
+
+
+MEALS = ["breakfast", "lunch", "dinner", "supper", "tea", "snacks"]
+OTHER = ["The old dog limps badly.", "Roses grow beside our gate.", "My brother plays the violin."]
+
+
+def facts_shown(history: list[Sample], query: str, **more: Any) -> list[str]:
+    """The facts in the prompt of a history without a profile."""
+    prompt = ShortAndLongTermMemory(history, "", 3, **more)(Sample(query, "?"))
+    return [line for m in prompt if m.role == "system" for line in m.content.splitlines()]
+
+
+def test_of_the_facts_those_like_the_query_are_shown_and_no_more_than_so_many() -> None:
+    about_insulin = [f"I forget insulin at {meal}." for meal in MEALS]
+    history = [Sample(text, "I see") for text in (*OTHER, *about_insulin)]
+    shown = facts_shown(history, "How much insulin?")
+    assert len(shown) == len(set(shown)) == FACTS_SHOWN < len(MEALS)
+    assert set(shown) < set(about_insulin)
+    assert "Roses grow beside our gate." in facts_shown(history, "Why do my roses wilt at the gate?")
+
+
+def test_facts_are_of_the_side_that_the_person_wrote() -> None:
+    history = [Sample("The printer prints blank pages.", "I always reinstall the cups driver.")] * 2
+    assert facts_shown(history, "printer driver pages?") == ["The printer prints blank pages."]
+    assert facts_shown(history, "printer driver pages?", wrote="responses") == ["I always reinstall the cups driver."]
+
+
+def test_so_many_facts_are_kept_the_latest_of_those_that_came_up_once() -> None:
+    said = [f"word{i}a word{i}b word{i}c." for i in range(FACTS_KEPT + 10)]
+    assert long_term_facts(said) == said[10:]
 
 
 @pytest.mark.parametrize("items", [0, 1, 2, 3, 5])
