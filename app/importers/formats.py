@@ -23,21 +23,23 @@ class Format:
 
     Args:
         second: what its second file is, None where it has none.
+        names_users: whether its files always say whose a pair is.
     """
 
     read: Callable[[Given], Imported]
     second: str | None = None
     second_needed: bool = False
+    names_users: bool = True
 
 
 FORMATS: dict[FormatName, Format] = {
     "milp": Format(milp.read),
-    "openai-chat": Format(openai_chat.read),
-    "csv": Format(csv_table.read),
+    "openai-chat": Format(openai_chat.read, names_users=False),
+    "csv": Format(csv_table.read, names_users=False),
     "lamp": Format(lamp.read, "the questions' outputs"),
     "amazonqa": Format(amazonqa.read),
-    "malp": Format(malp.read),
-    "msp": Format(msp.read),
+    "malp": Format(malp.read, names_users=False),
+    "msp": Format(msp.read, names_users=False),
     "irc": Format(irc.read, "the log's annotation", second_needed=True),
 }
 NAMES: tuple[str, ...] = get_args(FormatName)
@@ -56,6 +58,8 @@ def convert(name: str, given: Given) -> Imported:
         raise InvalidImportError(f"There is no format {name!r}. It is one of {', '.join(NAMES)}.")
     if known.second is None and given.second is not None:
         raise InvalidImportError(f"The format {name} has no second file. Leave it out.")
+    if known.names_users and given.user is not None:
+        raise InvalidImportError(f"Files of the format {name} say themselves whose a history is. Leave the user out.")
     if known.second_needed and given.second is None:
         raise InvalidImportError(f"The format {name} needs a second file: {known.second}.")
     if given.second is not None:

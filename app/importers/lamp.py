@@ -70,8 +70,8 @@ def read(given: Given) -> Imported:
     questions = _whole(list[_Question], given.file)
     outputs = _whole(_Outputs, given.second) if given.second else None
     task = _task_of(questions, outputs)
-    golds = {str(gold.id): gold.output for gold in outputs.golds} if outputs else {}
     found = Collector(given.limits)
+    golds = _golds(outputs, found) if outputs else {}
     for number, question in enumerate(questions, start=1):
         if not question.input.startswith(task.asks):
             raise InvalidImportError(f"question {number} is not of LaMP-{task.number} as the first is. Send one task.")
@@ -84,11 +84,24 @@ def read(given: Given) -> Imported:
         else:
             found.add(user, question.input, output, number)
     asked = {str(question.id) for question in questions}
+    if len(asked) < len(questions):
+        raise InvalidImportError("Two questions have the same `id`: outputs and users could not be told apart.")
     for number, name in enumerate(golds, start=1):
         if name not in asked:
             found.drop("output whose question is not in the first file, counted in the second", number)
     whose = "who wrote a profile (user_id)" if questions[0].user_id is not None else "questions, each with its profile"
     return found.result(whose, "question")
+
+
+def _golds(outputs: _Outputs, found: Collector) -> dict[str, str]:
+    """Outputs by the question's id; of two of one question the last counts."""
+    golds: dict[str, tuple[int, str]] = {}
+    for number, gold in enumerate(outputs.golds, start=1):
+        earlier, output = golds.get(str(gold.id), (number, gold.output))
+        if output != gold.output:
+            found.drop("output whose question has a later one, counted in the second file", earlier)
+        golds[str(gold.id)] = number, gold.output
+    return {name: output for name, (_, output) in golds.items()}
 
 
 def _add_entry(found: Collector, task: _Task, user: str, entry: dict[str, Any], number: int, place: str) -> None:

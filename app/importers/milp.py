@@ -9,15 +9,20 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.importers.given import Given
 from app.importers.result import Collector, Imported, ImportedUser
 from app.schemas.common import Time
 from engine.history import Sample
 
+_FIELDS = "field that is none of user_id, profile and samples"
+_SAMPLE_FIELDS = "field of a sample that is none of query, response, time and kind"
+
 
 class _Sample(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
     query: str
     response: str
     time: Time | None = None
@@ -25,6 +30,8 @@ class _Sample(BaseModel):
 
 
 class _Line(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
     user_id: str = Field(min_length=1)
     profile: str | None = None
     samples: list[_Sample]
@@ -34,7 +41,11 @@ def read(given: Given) -> Imported:
     """Lines of the same user are one history; their last profile counts."""
     found = Collector(given.limits)
     for number, line in given.file.objects(_Line):
+        found.drop(_FIELDS, number, len(line.model_extra or ()))
+        if not line.samples and line.profile is None:
+            found.drop("user without a sample", number)
         for sample in line.samples:
+            found.drop(_SAMPLE_FIELDS, number, len(sample.model_extra or ()))
             found.add(line.user_id, sample.query, sample.response, number, sample.time, sample.kind or "dialogue")
         if line.profile is not None:
             found.profile(line.user_id, line.profile, number)

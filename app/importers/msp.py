@@ -43,6 +43,7 @@ def read(given: Given) -> Imported:
             if time is None:
                 found.drop(UNREAD_TIME, number)
             found.add(f"msp-{user.strip()}", _joined(query), _joined(response), number, time)
+            found.drop("column after the sixth", number, len(fields) - _PCHATBOT_COLUMNS)
             continue
         history = [text for part in fields[2:] for text in part.split("\t") if text.strip()]
         user_name = given.user or _user_of(history)

@@ -5,7 +5,7 @@ Must not know the service: `app.importing` reads the same lines of one user stri
 
 from __future__ import annotations
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.errors import InvalidImportError
 from app.importers.given import Given
@@ -13,13 +13,19 @@ from app.importers.result import TEXTLESS, UNANSWERED, UNASKED, Collector, Impor
 from app.importers.turns import paired
 from app.schemas.common import Time
 
+_FIELDS = "field of a line that is none of messages, user, time and kind"
+
 
 class _Message(BaseModel):
     role: str
     content: str | list[dict[str, object]] | None = None
+    weight: float | int | None = None
+    """0: not to be learned (OpenAI's fine-tuning format)."""
 
 
 class _Line(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
     messages: list[_Message]
     user: str | None = Field(None, min_length=1)
     time: Time | None = None
@@ -33,6 +39,9 @@ def read(given: Given) -> Imported:
         user = line.user or given.user
         if user is None:
             raise InvalidImportError(f"{given.file.at(number)} names no `user`. {given.how_to_name_one}")
+        found.drop(_FIELDS, number, len(line.model_extra or ()))
+        if not line.messages:
+            found.drop("conversation without a turn", number)
         turns: list[tuple[bool, str]] = []
         for message in line.messages:
             text = _text(message)
@@ -42,6 +51,11 @@ def read(given: Given) -> Imported:
                 found.drop("turn that is not text", number)
             elif not text.strip():
                 found.drop(TEXTLESS, number)
+            elif message.role == "assistant" and message.weight == 0:
+                # Nor does what it answers belong to the answer after it.
+                while turns and not turns[-1][0]:
+                    turns.pop()
+                found.drop("answer of weight 0, which is not to be learned, with what it answers", number)
             else:
                 turns.append((message.role == "assistant", text))
         held = paired(turns)

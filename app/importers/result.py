@@ -21,6 +21,8 @@ UNKEEPABLE = "text with a NUL or half a character, which no database keeps"
 UNANSWERED = "question that nobody answers"
 UNASKED = "answer without a question"
 TEXTLESS = "turn without a text"
+REPLACED = "profile that a later one of its user replaced"
+PAIRLESS = "profile of a user of whom no pair is kept"
 UNREAD_TIME = "time that cannot be read; its pair was kept without it"
 
 
@@ -101,6 +103,7 @@ class _User:
     samples: list[Sample] = field(default_factory=list)
     known: set[tuple[str, str]] = field(default_factory=set)
     profile: str | None = None
+    profile_place: int = 0
 
 
 class Collector:
@@ -128,13 +131,16 @@ class Collector:
         user.samples.append(Sample(query, response, time, kind))
 
     def profile(self, name: str, text: str, place: int) -> None:
-        """What is said about a user; the last word counts."""
+        """What is said about a user; the last word counts, and what it replaces is told of."""
         if "\0" in text or not _is_unicode(text):
             self.drop(UNKEEPABLE, place)
         elif len(text) > self._limits.profile_chars:
             self.drop(f"profile over {self._limits.profile_chars} characters; its user was kept without it", place)
         else:
-            self._users.setdefault(name, _User()).profile = text
+            user = self._users.setdefault(name, _User())
+            if user.profile is not None and user.profile != text:
+                self.drop(REPLACED, user.profile_place)
+            user.profile, user.profile_place = text, place
 
     def drop(self, reason: str, place: int, count: int = 1) -> None:
         """Count what is left out."""
@@ -146,6 +152,9 @@ class Collector:
         self._dropped[reason] = (known + count, places)
 
     def result(self, users_are: str, place: str = "line") -> Imported:
+        for user in self._users.values():
+            if not user.samples:
+                self.drop(PAIRLESS, user.profile_place)
         users = tuple(
             ImportedUser(name, tuple(sorted(user.samples, key=lambda s: s.time or _LAST)), user.profile)
             for name, user in self._users.items()

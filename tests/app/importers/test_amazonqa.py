@@ -7,7 +7,7 @@ import json
 import pytest
 
 from app.errors import InvalidImportError, InvalidJsonError
-from app.importers.result import UNANSWERED, UNREAD_TIME
+from app.importers.result import PAIRLESS, REPLACED, UNANSWERED, UNREAD_TIME
 from tests.app.importers.files import dropped, fixture, imported, pairs, times
 
 
@@ -95,3 +95,12 @@ def test_an_answer_without_a_time_has_lost_none(more: str) -> None:
 def test_a_line_of_another_form_is_named(line: str, kind: type[Exception], said: str) -> None:
     with pytest.raises(kind, match=said):
         imported("amazonqa", line)
+
+
+def test_the_text_of_a_product_without_an_answer_and_a_text_that_another_replaces_are_counted() -> None:
+    asked = {"asin": "A", "questionText": "Works?", "answers": [{"answerText": "Yes."}], "title": "Lamp"}
+    again = {"asin": "A", "questionText": "Heavy?", "answers": [{"answerText": "No."}], "title": "A lamp"}
+    silent = {"asin": "B", "questionText": "Blue?", "answers": [], "title": "Chair"}
+    result = imported("amazonqa", "\n".join(map(json.dumps, (asked, again, silent))))
+    assert [(user.name, user.profile) for user in result.users] == [("amazon-A", "A lamp")]
+    assert dropped(result) == {UNANSWERED: (1, (3,)), REPLACED: (1, (1,)), PAIRLESS: (1, (3,))}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from app.errors import EmptyHistoryError, InvalidImportError, ServiceError
 from app.importers.formats import FORMATS, NAMES
 from app.importers.reading import utc_time
-from app.importers.result import UNKEEPABLE, Collector, Limits
+from app.importers.result import PAIRLESS, REPLACED, UNKEEPABLE, Collector, Limits
 from app.importers.turns import paired
 from tests.app.importers.files import dropped, imported, pairs
 
@@ -121,3 +121,23 @@ def test_every_turn_is_in_a_pair_or_counted(turns: list[tuple[bool, str]]) -> No
 def test_any_text_is_a_time_in_utc_or_none(text: str) -> None:
     moment = utc_time(text)
     assert moment is None or moment.utcoffset() is not None
+
+
+def test_a_user_that_a_file_need_not_name_is_taken_and_another_refused() -> None:
+    naming = {name for name, known in FORMATS.items() if known.names_users}
+    assert naming == {"milp", "lamp", "amazonqa", "irc"}
+    for name in sorted(naming):
+        with pytest.raises(InvalidImportError, match="say themselves whose a history is"):
+            imported(name, "", "" if FORMATS[name].second_needed else None, user="ann")
+
+
+def test_a_profile_that_is_replaced_and_one_without_a_history_are_told_of() -> None:
+    found = Collector(Limits(10, 10))
+    found.profile("ann", "bakes", 1)
+    found.profile("ann", "bakes", 2)
+    found.profile("ann", "swims", 3)
+    found.profile("bob", "runs", 4)
+    found.add("ann", "q", "r", 5)
+    result = found.result("users")
+    assert [(user.name, user.profile) for user in result.users] == [("ann", "swims")]
+    assert dropped(result) == {REPLACED: (1, (2,)), PAIRLESS: (1, (4,))}

@@ -119,3 +119,13 @@ def test_what_makes_no_history_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(kind, match=said):
         imported("lamp", json.dumps(questions), None if outputs is None else json.dumps(outputs))
+
+
+def test_of_two_outputs_of_a_question_the_last_counts_and_the_other_is_told_of() -> None:
+    golds = [{"id": "7", "output": "Old"}, {"id": "7", "output": "New"}]
+    asked = question(HEADLINE, {"text": "a", "title": "b"})
+    result = imported("lamp", json.dumps([asked]), json.dumps({"task": "LaMP_4", "golds": golds}))
+    assert [response for _, response in pairs(result)["lamp4-7"]] == ["b", "New"]
+    assert dropped(result) == {"output whose question has a later one, counted in the second file": (1, (1,))}
+    with pytest.raises(InvalidImportError, match="Two questions have the same `id`"):
+        imported("lamp", json.dumps([asked, asked]))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.errors import InvalidInputError
 from app.importers.milp import as_jsonl
-from app.importers.result import DUPLICATE, EMPTY, ImportedUser
+from app.importers.result import DUPLICATE, EMPTY, PAIRLESS, ImportedUser
 from engine.history import Sample
 from tests.app.importers.files import dropped, fixture, imported, pairs
 
@@ -61,3 +61,19 @@ def test_what_is_written_reads_back_as_it_was(history: list[Sample], profile: st
     assert sorted(user.samples, key=repr) == sorted(history, key=repr)
     assert user.profile == profile
     assert imported("milp", as_jsonl((user,))).users == (user,)
+
+
+def test_fields_and_users_that_are_of_no_use_are_counted() -> None:
+    lines = [
+        '{"user_id": "u", "tags": 1, "score": 2, "samples": [{"query": "a", "response": "b", "rating": 5}]}',
+        '{"user_id": "empty", "samples": []}',
+        '{"user_id": "told", "profile": "Bakes.", "samples": []}',
+    ]
+    result = imported("milp", "\n".join(lines))
+    assert pairs(result) == {"u": [("a", "b")]}
+    assert dropped(result) == {
+        "field that is none of user_id, profile and samples": (2, (1,)),
+        "field of a sample that is none of query, response, time and kind": (1, (1,)),
+        "user without a sample": (1, (2,)),
+        PAIRLESS: (1, (3,)),
+    }

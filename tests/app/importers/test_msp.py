@@ -56,3 +56,8 @@ def test_a_time_that_cannot_be_read_is_told_and_its_pair_kept() -> None:
 def test_a_line_of_another_form_is_named(text: str, said: str) -> None:
     with pytest.raises(InvalidImportError, match=said):
         imported("msp", text)
+
+
+def test_columns_after_those_of_pchatbot_are_counted() -> None:
+    result = imported("msp", "q\t1\t1540000000\tr\t2\t1540000001\tmore\tand more")
+    assert (pairs(result), dropped(result)) == ({"msp-2": [("q", "r")]}, {"column after the sixth": (2, (1,))})

@@ -69,3 +69,20 @@ def test_lines_that_name_no_user_are_the_named_users() -> None:
 def test_a_line_of_another_form_is_named(text: str, kind: type[Exception], said: str) -> None:
     with pytest.raises(kind, match=said):
         imported("openai-chat", text, user="ann")
+
+
+def test_what_is_not_to_be_learned_is_counted_and_joined_to_no_other_answer() -> None:
+    messages = [
+        {"role": "user", "content": "a?"},
+        {"role": "assistant", "content": "wrong", "weight": 0},
+        {"role": "user", "content": "b?"},
+        {"role": "assistant", "content": "right", "weight": 1},
+    ]
+    lines = [{"messages": messages, "tools": []}, {"messages": []}]
+    result = imported("openai-chat", "\n".join(map(json.dumps, lines)), user="ann")
+    assert pairs(result) == {"ann": [("b?", "right")]}
+    assert dropped(result) == {
+        "answer of weight 0, which is not to be learned, with what it answers": (1, (1,)),
+        "field of a line that is none of messages, user, time and kind": (1, (1,)),
+        "conversation without a turn": (1, (2,)),
+    }
