@@ -43,6 +43,7 @@ K = TypeVar("K", SearchRecord, Judgement, Label)
 
 _JUDGED, _LABELS, _SEARCHES = "judged", "labels", "searches"
 _LEFT_OUT = "per_sample"
+MILP = "milp"
 _DIGITS = 6
 """Digits of a number that count; the rest is noise that makes lines long."""
 
@@ -52,8 +53,26 @@ def latest(rows: Iterable[R]) -> list[R]:
     return list({row.key: row for row in rows}.values())
 
 
+def without_stale(known: Iterable[Row], newer: Iterable[Row]) -> list[Row]:
+    """The known rows but those that were trained as a MiLP row says which newer ones replace by another stack: the
+    memory's of that user, and another user's stacks of that seed, for whoever had it."""
+    known = list(known)
+    chose = {row.key: _stack(row) for row in newer if row.method == MILP}
+    changed = [row for row in known if row.key in chose and _stack(row) != chose[row.key]]
+    users = {(_grid_place(row), row.user) for row in changed}
+    places = {place for place, _ in users}
+    return [
+        row
+        for row in known
+        if not (row.method == "milp_memory" and (_grid_place(row), row.user) in users)
+        and not (row.method == "other_user" and _grid_place(row) in places)
+    ]
+
+
 def merge(folder: Path, results: Path = RESULTS, *, timed: bool = True) -> list[Path]:
     """Write a run's rows, searches, judgements and labels into the results, where they replace those of the same key.
+
+    Rows that were trained as an earlier search chose go where the run has another choice: they are to be measured anew.
 
     Args:
         folder: a run's, with its rows.jsonl, its searches.jsonl, and what judge and people said where they were asked.
@@ -67,7 +86,8 @@ def merge(folder: Path, results: Path = RESULTS, *, timed: bool = True) -> list[
         if not timed:
             rows = [replace(row, seconds=math.nan) for row in rows]
         path = results / f"{file_name(name)}.json"
-        write_file(path, [*(read_file(path) if path.exists() else []), *rows])
+        known = read_file(path) if path.exists() else []
+        write_file(path, [*without_stale(known, rows), *rows])
         written.append(path)
     written += _merge_beside(results / _SEARCHES, read(folder, SearchRecord), SearchRecord)
     written += _merge_beside(results / _JUDGED, read_judgements(folder), Judgement)
@@ -120,6 +140,15 @@ def read_file(path: Path) -> list[Row]:
 def file_name(name: str) -> str:
     """A set's name as a file's: letters, digits, dot, hyphen and underscore; no leading dot."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip(".") or "set"
+
+
+def _stack(row: Row) -> tuple[object, ...]:
+    """What is trained again for who depends on a MiLP row: configuration, seed and passes."""
+    return row.layers, row.n, row.r, row.trial, row.passes
+
+
+def _grid_place(row: Row) -> tuple[object, ...]:
+    return row.set, row.base, row.variant, row.seed
 
 
 def _by_set(rows: Iterable[Row]) -> dict[str, list[Row]]:

@@ -59,6 +59,7 @@ class Row(OfCell):
         train, validation, test: samples in each part.
         options: digest of the job options that what answered was trained with (`evaluation.measure.methods`); empty
             where nothing was trained.
+        history, weights: digests of the person's history as its parts were learned and asked, and of the base's folder.
         per_sample: ROUGE-L and Persona F1 of each test sample, in time order.
     """
 
@@ -85,6 +86,8 @@ class Row(OfCell):
     test: int = 0
     commit: str = ""
     options: str = ""
+    history: str = ""
+    weights: str = ""
     per_sample: dict[str, list[float]] = field(default_factory=dict)
 
     FILE: ClassVar[str] = "rows.jsonl"

@@ -222,10 +222,18 @@ def improvement(group: Group, metric: Metric, method: str = "milp") -> Improveme
     return Improvement(baseline, comparison) if baseline and comparison else None
 
 
+BASE_TRIAL = 0
+"""The base's number among a search's trials."""
+
+
 def gate_record(group: Group, against: Sequence[str] = BASELINES) -> GateRecord | None:
-    """What the gate did with whom; None where no gate decided or none of `against` was measured."""
+    """What the gate did with whom; None where no gate decided or none of `against` was measured.
+
+    Where the base itself won there was nothing to hold back.
+    """
     present = tuple(name for name in against if name in group.methods)
-    gated = [row for row in group.rows if row.method == "milp" and not row.variant and row.activated is not None]
+    of_milp = [row for row in group.rows if row.method == "milp" and not row.variant]
+    gated = [row for row in of_milp if row.activated is not None and row.trial != BASE_TRIAL]
     margins = [(margin, bool(row.activated)) for row in gated if (margin := _margin(group, row, present)) is not None]
     if not margins:
         return None

@@ -1,7 +1,8 @@
 """Asks a model behind an OpenAI-compatible URL which of two answers is better, in both orders, and writes what it said.
 
 `python -m evaluation.judge FOLDER --url URL --model NAME` does it for a run that kept its texts, and goes on where it
-was. The queries and answers leave this machine for that URL. Must not know how answers were made.
+was. The queries, what was really answered and both answers leave this machine for that URL. Must not know how they were
+made.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ from evaluation.judge.answers import PAIRS, Pair, pairs_of, read_answers
 from evaluation.judge.judgements import FIRST, SECOND, TIE, UNREADABLE, Judgement
 
 SHEET, KEY = "labels.csv", "labels_key.json"
-_COLUMNS: Final = ("item", "query", "answer_a", "answer_b", "better")
+_COLUMNS: Final = ("item", "query", "reference", "answer_a", "answer_b", "better")
+"""The reference is what was really answered: a judge sees it too, and the two are compared."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _WORTH = {FIRST: 1, TIE: 0, SECOND: -1}
 
@@ -76,7 +77,7 @@ def write_sheet(folder: Path, items: int = 50, methods: Sequence[tuple[str, str]
         writer.writerow(_COLUMNS)
         for number, (pair, swapped) in enumerate(drawn, start=1):
             answers = pair.answers[::-1] if swapped else pair.answers
-            writer.writerow([number, *map(_harmless, (pair.query, *answers)), ""])
+            writer.writerow([number, *map(_harmless, (pair.query, pair.reference, *answers)), ""])
     key = {str(number): {"pair": pair.key, "swapped": swapped} for number, (pair, swapped) in enumerate(drawn, start=1)}
     (folder / KEY).write_text(json.dumps(key, indent=1) + "\n", encoding="utf-8")
     return len(drawn)

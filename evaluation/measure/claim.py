@@ -31,12 +31,15 @@ class RunError(Exception):
     """A run cannot be begun or gone on with; the message says what to do."""
 
 
-def claim(folder: Path, grid: Grid, people: Mapping[str, Sequence[Person]]) -> None:
+def claim(folder: Path, grid: Grid, people: Mapping[str, Sequence[Person]]) -> dict[str, str]:
     """Write into a folder what its run measures. One that is there must measure as this one does, or rows would not
     belong together.
 
     Args:
         people: of each set, by its name.
+
+    Returns:
+        The digest of each base's folder, by the base's name.
 
     Raises:
         RunError: it does not; the message says in what they differ.
@@ -55,6 +58,8 @@ def claim(folder: Path, grid: Grid, people: Mapping[str, Sequence[Person]]) -> N
             )
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    weights: dict[str, str] = told["weights"]
+    return weights
 
 
 def _told(grid: Grid, people: Mapping[str, Sequence[Person]]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Must not know methods.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,8 @@ from engine.history import MIN_SAMPLES, Sample, Split, split_in_time
 Side = Literal["queries", "responses"]
 """Which side of a pair the person wrote: a patient asks, somebody who helps others answers."""
 
+DIGITS = 12
+"""Of a digest in a row."""
 FEWEST_KNOWN = 8
 """Samples of the shortest history that is cut out of a longer one: two of them are for validation."""
 SHOWN = 5
@@ -45,6 +48,13 @@ class Person:
     def known(self) -> tuple[Sample, ...]:
         """All that happened before the test part: what answers it may have learned or remember."""
         return (*self.split.train, *self.split.validation)
+
+    @property
+    def digest(self) -> str:
+        """Of all that is known of them, in its parts, and what is asked (12 hex digits): rows that differ in it say
+        nothing of each other."""
+        told = repr((self.profile, self.split, self.wrote))
+        return hashlib.sha256(told.encode()).hexdigest()[:DIGITS]
 
     def as_in(self, variant: str) -> Person:
         """The same person, with as much known of them as a variant of a grid says."""

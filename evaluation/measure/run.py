@@ -21,7 +21,7 @@ from evaluation.judge.answers import Answers, keep_answers
 from evaluation.measure.claim import claim
 from evaluation.measure.grid import Cell, Grid
 from evaluation.measure.methods import Answering, Methods, UnmeasurableError, how_trained
-from evaluation.measure.people import Person, read_people
+from evaluation.measure.people import DIGITS, Person, read_people
 from evaluation.measure.scores import answer_test, prompt_tokens, summarised
 from evaluation.measure.searches import Searches, SearchFailedError
 from evaluation.names import BASELINES, CONTROLS
@@ -69,7 +69,7 @@ class Run:
         }
         self._open = ExitStack()
         self._searches: dict[str, Searches] = {}
-        claim(folder, grid, self._people)
+        self._weights = {name: digest[:DIGITS] for name, digest in claim(folder, grid, self._people).items()}
 
     def __enter__(self) -> Self:
         return self
@@ -82,9 +82,9 @@ class Run:
     def adopt(self, rows: Iterable[Row]) -> list[Row]:
         """Take over rows that were measured before, such as the committed ones; those that were taken.
 
-        None is taken from another split of a history, none that was trained with other job options, and none of a
-        control, which depends on who else is in the set: they would not belong with what is measured now. The commit
-        stands in them. Stacks of other users that controls need are trained again.
+        None is taken of another history or split, of other weights, none that was trained with other job options, and
+        none of a control, which depends on who else is in the set: they would not belong with what is measured now.
+        Of what code they are, their commit says. Stacks of other users that controls need are trained again.
         """
         missing = {cell.key: cell for cell in self.todo()}
         taken = [row for row in rows if row.key in missing and self._belongs(row, missing[row.key])]
@@ -93,11 +93,15 @@ class Run:
         return taken
 
     def _belongs(self, row: Row, cell: Cell) -> bool:
+        return cell.method not in CONTROLS and all(
+            getattr(row, name) == value for name, value in self._made(cell).items()
+        )
+
+    def _made(self, cell: Cell) -> dict[str, str]:
+        """What a row of this cell depends on, but for the code."""
         person = next(person for person in self._people[cell.set] if person.user == cell.user).as_in(cell.variant)
-        parts = (person.split.train, person.split.validation, person.split.test)
-        if (row.train, row.validation, row.test) != tuple(map(len, parts)):
-            return False
-        return cell.method not in CONTROLS and row.options == how_trained(self._grid, cell)
+        options = how_trained(self._grid, cell)
+        return {"options": options, "history": person.digest, "weights": self._weights[cell.base]}
 
     def todo(self) -> list[Cell]:
         """The cells that are not measured yet, in the order they will be."""
@@ -139,8 +143,7 @@ class Run:
         if row is None:
             methods = self.methods(cell)
             methods.on_trials = listener.trials
-            made = {"commit": self._commit, "options": how_trained(self._grid, cell)}
-            measured = _measured(cell, methods, made)
+            measured = _measured(cell, methods, {"commit": self._commit, **self._made(cell)})
             row = measured.row
             # The search first: a row says that all of its cell is done.
             if measured.search is not None:

@@ -92,10 +92,16 @@ def best_so_far(searches: Sequence[SearchRecord]) -> list[tuple[float, Estimate]
 
 
 def winners_by_trials(group: Group, method: str) -> list[tuple[float, Estimate]]:
-    """(trials, the winner's ROUGE-L on test) of the standard grid and of its "trials=" variants, by trials."""
+    """(trials, the winner's ROUGE-L on test) of the standard grid and of its "trials=" variants, by trials.
+
+    Means are over the users and seeds that have all of them, so that a line does not bend with who is in it.
+    """
     found = []
-    for variant in {row.variant for row in group.rows if not row.variant or row.variant.startswith("trials=")}:
-        rows = [row for row in group.rows if row.method == method and row.variant == variant]
+    measured = {row.variant for row in group.rows if row.method == method}
+    variants = sorted(variant for variant in measured if not variant or variant.startswith("trials="))
+    common = on_same_seeds(group, *((method, variant) for variant in variants))
+    for variant in variants:
+        rows = [row for row in common if row.method == method and row.variant == variant]
         mean = estimate(per_user(rows, method, ROUGE_L.name, variant))
         trials = [row.trials for row in rows if row.trials is not None]
         if mean and trials:

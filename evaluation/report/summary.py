@@ -250,7 +250,8 @@ def _judge(judgements: Sequence[Judgement], agreements: Sequence[Agreement]) -> 
             said.append(labels_of_others(agreed.judge))
             continue
         items = numbers.count(agreed.items, "item")
-        said.append(f"{agreed.judge} says what people say in {100 * agreed.accuracy:.0f} % of {items}.")
+        pearson = "" if agreed.pearson is None else f" (Pearson {agreed.pearson:.2f})"
+        said.append(f"{agreed.judge} says what people say in {100 * agreed.accuracy:.0f} % of {items}{pearson}.")
     return said
 
 

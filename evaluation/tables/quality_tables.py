@@ -132,7 +132,8 @@ def win_rate_table(judgements: Sequence[Judgement], agreements: Sequence[Agreeme
     head = ["Set and base", "Method", "against", "won", "tied", "lost", "win rate", "the paper's"]
     head += ["judged", "unreadable", "judge"]
     note = (
-        "Each pair was asked in both orders; where they disagree it is a tie. The win rate counts a tie as half and is "
+        "Each pair was asked in both orders; where they disagree it is a tie, as are two answers that are the same, "
+        "which nobody was asked about. The win rate counts a tie as half and is "
         "a mean over users with its 95 % interval. " + _agreement(agreements)
     )
     return Table(title, head, rows, note)

@@ -83,6 +83,40 @@ def test_merging_replaces_by_key_keeps_the_rest_and_sorts(tmp_path: Path) -> Non
     ]
 
 
+def test_of_the_committed_rows_those_that_the_base_answers_say_what_the_base_says() -> None:
+    """All were measured with an engine that answers alike."""
+    known = read_all()
+    base = {(found.set, found.base, found.user): found for found in known if found.method == "base"}
+    won = [found for found in known if found.method in ("milp", "random") and found.layers is None]
+    for found in won:
+        same = base[found.set, found.base, found.user]
+        assert (found.rouge_l, found.persona_f1, found.loss) == (same.rouge_l, same.persona_f1, same.loss)
+
+
+def test_what_was_trained_as_an_earlier_search_chose_goes_with_it(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    chose = [row(user, "milp", 1.0, layers="01", n=1, r=8, trial=3) for user in "ab"]
+    depend = [row(user, method, 2.0) for user in "ab" for method in ("milp_memory", "other_user", "random")]
+    other_seed = row("a", "other_user", 2.0, seed=1)
+    merge(run(tmp_path / "one", *chose, *depend, other_seed), results)
+    before = read_all(results)
+    # The same choice, measured again, leaves all as it is.
+    merge(run(tmp_path / "two", chose[0]), results)
+    assert read_all(results) == before
+
+    another, own = replace(chose[0], layers="11", trial=7), row("b", "other_user", 5.0)
+    merge(run(tmp_path / "three", another, own), results)
+    assert [(kept.user, kept.method, kept.seed) for kept in read_all(results)] == [
+        ("a", "milp", 0),
+        ("b", "milp", 0),
+        ("b", "milp_memory", 0),
+        ("a", "other_user", 1),
+        ("b", "other_user", 0),
+        ("a", "random", 0),
+        ("b", "random", 0),
+    ]
+
+
 def test_what_people_said_is_kept_and_stands_beside_the_judges_win_rate(tmp_path: Path) -> None:
     results, folder = tmp_path / "results", run(tmp_path / "one", row("a", "milp", 2.0), row("a", "base", 1.0))
     key = {}

@@ -236,6 +236,14 @@ def test_the_gates_record_counts_whom_it_held_back_and_whom_it_should_not_have()
     assert (record.better, record.better_held_back) == (2, 1)
 
 
+def test_where_the_base_won_the_gate_had_nothing_to_hold_back() -> None:
+    base_won = row("a", "milp", 1.0, activated=False, trial=0)
+    held_back = row("b", "milp", 1.0, activated=False, trial=3)
+    record = gate_record(only([base_won, held_back, row("a", "malp", 9.0), row("b", "malp", 9.0)]))
+    assert record is not None
+    assert (record.cells, record.worse, record.worse_held_back) == (1, 1, 1)
+
+
 def test_the_gate_is_judged_against_whom_one_names() -> None:
     record = gate_record(gated(), against=("base", "malp"))
     assert record is not None

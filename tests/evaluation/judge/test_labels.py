@@ -41,6 +41,8 @@ def test_the_sheet_is_blind_shuffled_by_seed_and_the_key_undoes_it(tmp_path: Pat
     assert len(set(ours_first)) == 2
     assert [not key[line["item"]]["swapped"] for line in lines] == ours_first
     assert "milp" not in (tmp_path / SHEET).read_text()
+    # What was really answered stands beside, as it does for a judge.
+    assert all(line["reference"] == line["query"].replace("question", "reference")[:-1] for line in lines)
     order = [line["query"] for line in lines]
     assert order != sorted(order)
     # What a person says of A or B comes back as first or second, whichever way it was shown.
@@ -110,7 +112,9 @@ def test_a_sheet_without_its_columns_is_refused_with_what_to_do(tmp_path: Path, 
     texts(tmp_path)
     write_sheet(tmp_path, 1, METHODS)
     (tmp_path / SHEET).write_text(text)
-    with pytest.raises(ValueError, match=r"no columns item and better.*first line.*item,query,answer_a,answer_b"):
+    with pytest.raises(
+        ValueError, match=r"no columns item and better.*first line.*item,query,reference,answer_a,answer_b"
+    ):
         read_labels(tmp_path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,19 @@ def test_a_history_is_split_in_time_as_the_service_splits_it(tmp_path: Path) -> 
     (person,) = read_people("s", [write_people(tmp_path / "p.jsonl", "ada")])
     assert [len(part) for part in (person.split.train, person.split.validation, person.split.test)] == [12, 4, 4]
     assert (person.set, person.user, person.profile) == ("s", "ada", "ada keeps a garden.")
+
+
+def test_what_is_known_and_asked_has_a_digest_whoever_it_is_of_and_wherever_it_lies(tmp_path: Path) -> None:
+    first, second = (read_people(name, [write_people(tmp_path / f"{name}.jsonl", "ada")])[0] for name in "ab")
+    assert first.digest == second.digest == replace(first, user="eve").digest
+    query = replace(first.split.test[-1], query="another?")
+    others = [
+        replace(first, profile="ada keeps bees."),
+        replace(first, wrote="responses"),
+        first.remembering(0.75),
+        replace(first, split=replace(first.split, test=(*first.split.test[:-1], query))),
+    ]
+    assert len({person.digest for person in (first, *others)}) == 5
 
 
 def test_a_history_is_put_in_time_order_first_and_what_has_no_time_comes_last(tmp_path: Path) -> None:

@@ -277,11 +277,14 @@ def test_a_history_that_is_not_in_time_order_is_split_by_time_and_no_test_sample
     assert days == {"train": [*range(12)], "validation": [12, 13, 14, 15], "test": [16, 17, 19, 18]}
 
 
-def test_rows_of_another_split_or_of_a_job_with_other_options_are_not_taken_over(whole: Whole, tmp_path: Path) -> None:
+def test_rows_of_another_history_other_weights_or_other_options_are_not_taken_over(
+    whole: Whole, tmp_path: Path
+) -> None:
     found = by_cell(whole.folder)
     base, milp = found["ada", "base"], found["ada", "milp"]
     with Run(whole.with_only("base", "milp"), tmp_path / "second") as run:
-        assert run.adopt([replace(base, train=13, validation=3), replace(milp, options="0" * 12)]) == []
+        unlike = [replace(base, **{name: "0" * 12}) for name in ("history", "weights")]
+        assert run.adopt([*unlike, replace(milp, options="0" * 12), replace(base, history="", weights="")]) == []
         assert run.adopt([base, milp]) == [base, milp]
 
 

@@ -82,9 +82,9 @@ def test_the_best_so_far_begins_where_every_search_has_a_score() -> None:
     assert [number for number, _ in best_so_far([search("a", late, 1), search("b", TRIALS, 2)])] == [2.0]
 
 
-def test_winners_are_placed_by_the_trials_that_were_really_made() -> None:
+def test_winners_are_placed_by_the_trials_that_were_really_made_over_the_users_who_have_all() -> None:
     group = only(
-        rows("milp", [10.0, 20.0], trials=24),
+        rows("milp", [10.0, 20.0, 99.0], trials=24),
         rows("milp", [8.0, 10.0], trials=12, variant="trials=12"),
         rows("milp", [1.0, 1.0], trials=24, variant="epochs=6"),
     )
