@@ -116,7 +116,7 @@ def controls(group: Group) -> Table:
 
 
 def cost(group: Group) -> Table:
-    """What a user costs beside what it buys: seconds, parameters, bytes, tokens of prompt."""
+    """What a user costs beside what it buys: ROUGE-L, and seconds, parameters, bytes, tokens of prompt."""
     rows = []
     for method in ordered(group.methods):
         seconds, parameters, size, tokens = (
@@ -125,10 +125,11 @@ def cost(group: Group) -> Table:
         if parameters is None or size is None or tokens is None:
             continue
         time = numbers.duration(seconds.mean) if seconds is not None else "not timed"
-        cells = [label(method), time, numbers.large(parameters.mean)]
+        bought = numbers.mean(estimate(per_user(group.rows, method, ROUGE_L.name)), 2)
+        cells = [label(method), bought, time, numbers.large(parameters.mean)]
         cells += [numbers.byte_size(size.mean), f"{tokens.mean:.1f}"]
         rows.append([*cells, *(_saved(group, method, memory) for memory in MEMORIES)])
-    head = ["Method", "Learning and choosing", "Trained parameters", "Stored", "Prompt, tokens"]
+    head = ["Method", "ROUGE-L", "Learning and choosing", "Trained parameters", "Stored", "Prompt, tokens"]
     head += [f"fewer than {label(memory)}" for memory in MEMORIES]
     return Table(
         f"Cost of a user: {where(group)}",

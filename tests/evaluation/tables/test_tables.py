@@ -245,11 +245,11 @@ def test_cost_counts_the_tokens_that_the_memory_prompts_would_have_needed() -> N
     group = only(
         rows("base", [1.0, 1.0], prompt_tokens=30.0),
         rows("dictionary_memory", [1.0, 1.0], prompt_tokens=250.5, bytes=900),
-        rows("milp", [1.0, 1.0], prompt_tokens=30.0, **spent),
+        rows("milp", [3.0, 3.0], prompt_tokens=30.0, **spent),
     )
     table = grid_tables.cost(group)
     found = line(table, "MiLP")
-    assert found["Learning and choosing"] == "3.3 min"
+    assert (found["ROUGE-L"], found["Learning and choosing"]) == ("3.00 (3.00 to 3.00)", "3.3 min")
     assert (found["Trained parameters"], found["Stored"], found["Prompt, tokens"]) == ("49,152", "4.9 MB", "30.0")
     assert (found["fewer than Dictionary memory"], found["fewer than MaLP"]) == ("+220.5", "–")
     untimed = grid_tables.cost(only(rows("milp", [1.0], seconds=float("nan"), prompt_tokens=30.0)))
