@@ -131,6 +131,7 @@ def test_a_shape_is_measured_with_random_weights() -> None:
     assert rows[-1].ours < 1e-4
 
 
+@pytest.mark.slow  # a whole job with a proposer of its own, a third of a minute
 def test_a_whole_standard_job_of_a_shape_is_held_against_its_limit() -> None:
     tiny = Shape("tiny", 32, 2, 4, 2, 48, 8192, candidates=2, target=5.0, job_seconds=1e9)
     proposer = Proposer()

@@ -146,6 +146,7 @@ def test_a_demo_at_a_url_where_nothing_answers_starts_nothing(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow  # half a minute; that Ctrl-C stops every part of a service is also tested in test_service.py
 def test_ctrl_c_cancels_the_jobs_of_a_demo_and_stops_the_service_it_started(tmp_path: Path, tiny_base: str) -> None:
     samples = [{"query": f"Is {i} even?", "response": "Yes." if i % 2 == 0 else "No."} for i in range(200)]
     (tmp_path / "ada.jsonl").write_text(json.dumps({"user_id": "ada", "samples": samples}))
