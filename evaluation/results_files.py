@@ -10,7 +10,7 @@ import argparse
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,7 +43,6 @@ K = TypeVar("K", SearchRecord, Judgement, Label)
 
 _JUDGED, _LABELS, _SEARCHES = "judged", "labels", "searches"
 _LEFT_OUT = "per_sample"
-MILP = "milp"
 _DIGITS = 6
 """Digits of a number that count; the rest is noise that makes lines long."""
 
@@ -51,22 +50,6 @@ _DIGITS = 6
 def latest(rows: Iterable[R]) -> list[R]:
     """Each measurement once: of those with one key the last, in the order of first appearance."""
     return list({row.key: row for row in rows}.values())
-
-
-def without_stale(known: Iterable[Row], newer: Iterable[Row]) -> list[Row]:
-    """The known rows but those that were trained as a MiLP row says which newer ones replace by another stack: the
-    memory's of that user, and another user's stacks of that seed, for whoever had it."""
-    known = list(known)
-    chose = {row.key: _stack(row) for row in newer if row.method == MILP}
-    changed = [row for row in known if row.key in chose and _stack(row) != chose[row.key]]
-    users = {(_grid_place(row), row.user) for row in changed}
-    places = {place for place, _ in users}
-    return [
-        row
-        for row in known
-        if not (row.method == "milp_memory" and (_grid_place(row), row.user) in users)
-        and not (row.method == "other_user" and _grid_place(row) in places)
-    ]
 
 
 def merge(folder: Path, results: Path = RESULTS, *, timed: bool = True) -> list[Path]:
@@ -87,7 +70,7 @@ def merge(folder: Path, results: Path = RESULTS, *, timed: bool = True) -> list[
             rows = [replace(row, seconds=math.nan) for row in rows]
         path = results / f"{file_name(name)}.json"
         known = read_file(path) if path.exists() else []
-        write_file(path, [*without_stale(known, rows), *rows])
+        write_file(path, [*_without_stale(known, rows), *rows])
         written.append(path)
     written += _merge_beside(results / _SEARCHES, read(folder, SearchRecord), SearchRecord)
     written += _merge_beside(results / _JUDGED, read_judgements(folder), Judgement)
@@ -140,6 +123,21 @@ def read_file(path: Path) -> list[Row]:
 def file_name(name: str) -> str:
     """A set's name as a file's: letters, digits, dot, hyphen and underscore; no leading dot."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip(".") or "set"
+
+
+def _without_stale(known: Sequence[Row], newer: Iterable[Row]) -> list[Row]:
+    """The known rows but those that were trained as a MiLP row says which newer ones replace by another stack: the
+    memory's of that user, and another user's stacks of that seed, for whoever had it."""
+    chose = {row.key: _stack(row) for row in newer if row.method == "milp"}
+    changed = [row for row in known if row.key in chose and _stack(row) != chose[row.key]]
+    users = {(_grid_place(row), row.user) for row in changed}
+    places = {place for place, _ in users}
+    return [
+        row
+        for row in known
+        if not (row.method == "milp_memory" and (_grid_place(row), row.user) in users)
+        and not (row.method == "other_user" and _grid_place(row) in places)
+    ]
 
 
 def _stack(row: Row) -> tuple[object, ...]:

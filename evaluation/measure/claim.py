@@ -86,6 +86,7 @@ def _digest(people: Sequence[Person]) -> str:
     digest = hashlib.sha256()
     for person in people:
         digest.update(repr((person.user, person.profile, person.split)).encode())
+        # Folders of before there was a choice have the digest of those who asked, and are gone on with.
         if person.wrote != "queries":
             digest.update(person.wrote.encode())
     return digest.hexdigest()

@@ -124,9 +124,7 @@ def test_what_remembers_a_person_knows_all_before_the_test_part_and_nothing_of_i
     assert person.profile in seen
 
 
-def test_malps_facts_are_of_the_side_that_the_person_wrote(
-    people: list[Person],
-) -> None:
+def test_malps_facts_are_of_the_side_that_the_person_wrote(people: list[Person]) -> None:
     asked, who_answers = people[0].split.test[0], [replace(person, wrote="responses") for person in people]
     of_queries, of_responses = (asking(of)("ada", "malp").prompt(asked)[0].content for of in (people, who_answers))
     assert ("asks about" in of_queries, "as always on day" in of_queries) == (True, False)
