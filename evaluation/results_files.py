@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from evaluation.judge.judgements import Judgement, read_judgements
 from evaluation.judge.labels import Label, read_labels
 from evaluation.rows import R, Row, SearchRecord, read
+from evaluation.stale import opinions_not_stale, rows_not_stale
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "evaluation" / "results"
@@ -40,6 +41,8 @@ _FIRST = (
 
 K = TypeVar("K", SearchRecord, Judgement, Label)
 """What is kept beside the rows."""
+J = TypeVar("J", Judgement, Label)
+"""What was said of answers."""
 
 _JUDGED, _LABELS, _SEARCHES = "judged", "labels", "searches"
 _LEFT_OUT = "per_sample"
@@ -55,7 +58,7 @@ def latest(rows: Iterable[R]) -> list[R]:
 def merge(folder: Path, results: Path = RESULTS, *, timed: bool = True) -> list[Path]:
     """Write a run's rows, searches, judgements and labels into the results, where they replace those of the same key.
 
-    Rows that were trained as an earlier search chose go where the run has another choice: they are to be measured anew.
+    What the run makes stale goes (`evaluation.stale`): it is to be measured, or asked about, anew.
 
     Args:
         folder: a run's, with its rows.jsonl, its searches.jsonl, and what judge and people said where they were asked.
@@ -70,7 +73,9 @@ def merge(folder: Path, results: Path = RESULTS, *, timed: bool = True) -> list[
             rows = [replace(row, seconds=math.nan) for row in rows]
         path = results / f"{file_name(name)}.json"
         known = read_file(path) if path.exists() else []
-        write_file(path, [*_without_stale(known, rows), *rows])
+        _leave_out_opinions(results / _JUDGED / path.name, Judgement, known, rows)
+        _leave_out_opinions(results / _LABELS / path.name, Label, known, rows)
+        write_file(path, [*rows_not_stale(known, rows), *rows])
         written.append(path)
     written += _merge_beside(results / _SEARCHES, read(folder, SearchRecord), SearchRecord)
     written += _merge_beside(results / _JUDGED, read_judgements(folder), Judgement)
@@ -125,28 +130,11 @@ def file_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip(".") or "set"
 
 
-def _without_stale(known: Sequence[Row], newer: Iterable[Row]) -> list[Row]:
-    """The known rows but those that were trained as a MiLP row says which newer ones replace by another stack: the
-    memory's of that user, and another user's stacks of that seed, for whoever had it."""
-    chose = {row.key: _stack(row) for row in newer if row.method == "milp"}
-    changed = [row for row in known if row.key in chose and _stack(row) != chose[row.key]]
-    users = {(_grid_place(row), row.user) for row in changed}
-    places = {place for place, _ in users}
-    return [
-        row
-        for row in known
-        if not (row.method == "milp_memory" and (_grid_place(row), row.user) in users)
-        and not (row.method == "other_user" and _grid_place(row) in places)
-    ]
-
-
-def _stack(row: Row) -> tuple[object, ...]:
-    """What is trained again for who depends on a MiLP row: configuration, seed and passes."""
-    return row.layers, row.n, row.r, row.trial, row.passes
-
-
-def _grid_place(row: Row) -> tuple[object, ...]:
-    return row.set, row.base, row.variant, row.seed
+def _leave_out_opinions(path: Path, kind: type[J], known: Sequence[Row], newer: Sequence[Row]) -> None:
+    """Of what was said, keep what is about answers that still are as they were."""
+    if path.exists():
+        kept = opinions_not_stale(_read_lines(path, kind), known, newer)
+        _write_lines(path, [_rounded(asdict(said)) for said in kept])
 
 
 def _by_set(rows: Iterable[Row]) -> dict[str, list[Row]]:

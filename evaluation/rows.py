@@ -57,8 +57,7 @@ class Row(OfCell):
         bytes: what is kept for the user.
         prompt_tokens: mean tokens of a prompt.
         train, validation, test: samples in each part.
-        options: digest of the job options that what answered was trained with (`evaluation.measure.methods`); empty
-            where nothing was trained.
+        options: digest of the job options that what answered was trained and asked with (`evaluation.measure.methods`).
         history, weights: digests of the person's history as its parts were learned and asked, and of the base's folder.
         per_sample: ROUGE-L and Persona F1 of each test sample, in time order.
     """

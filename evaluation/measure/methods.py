@@ -37,6 +37,9 @@ from workers.steps.evaluate import training_settings
 DEFAULT_NUMBER = 1
 """The default LoRA's trial in every search: it draws the same numbers here."""
 
+_ASKED = {"memory_pairs", "max_sequence_tokens", "max_new_tokens"}
+"""Of a job's options those that say what is asked and how much is answered: the prompt budget."""
+
 
 class UnmeasurableError(Exception):
     """A cell cannot be measured; the message says why, and the others can."""
@@ -220,13 +223,12 @@ def options_of(grid: Grid, cell: Cell) -> JobOptions:
     return JobOptions(seed=cell.seed, **options)
 
 
-def how_trained(grid: Grid, cell: Cell) -> str:
+def how_made(grid: Grid, cell: Cell) -> str:
     """Digest (12 hex digits) of the options of the cell's job, as they are resolved here: rows that differ in it were
-    trained otherwise. Empty for what is not trained."""
-    if cell.method in BASELINES:
-        return ""
+    trained or asked otherwise. Of a baseline, which trains nothing, of how it is asked alone."""
     options = options_of(grid, cell).resolve(Settings(_env_file=None))
-    return hashlib.sha256(options.model_dump_json().encode()).hexdigest()[:12]
+    told = options.model_dump_json(include=_ASKED if cell.method in BASELINES else None)
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
 
 
 def _chosen(row: Row) -> tuple[Candidate | None, int | None]:

@@ -20,7 +20,7 @@ from engine.evaluation import Evaluation
 from evaluation.judge.answers import Answers, keep_answers
 from evaluation.measure.claim import claim
 from evaluation.measure.grid import Cell, Grid
-from evaluation.measure.methods import Answering, Methods, UnmeasurableError, how_trained
+from evaluation.measure.methods import Answering, Methods, UnmeasurableError, how_made
 from evaluation.measure.people import DIGITS, Person, read_people
 from evaluation.measure.scores import answer_test, prompt_tokens, summarised
 from evaluation.measure.searches import Searches, SearchFailedError
@@ -82,12 +82,15 @@ class Run:
     def adopt(self, rows: Iterable[Row]) -> list[Row]:
         """Take over rows that were measured before, such as the committed ones; those that were taken.
 
-        None is taken of another history or split, of other weights, none that was trained with other job options, and
-        none of a control, which depends on who else is in the set: they would not belong with what is measured now.
-        Of what code they are, their commit says. Stacks of other users that controls need are trained again.
+        None is taken of another history or split, of other weights, none that was trained or asked with other job
+        options, none of a control, which depends on who else is in the set, and none of the memory prompt beside a
+        stack that this run chose otherwise: they would not belong with what is measured now. Of what code they are,
+        their commit says. Stacks of other users that controls need are trained again.
         """
         missing = {cell.key: cell for cell in self.todo()}
         taken = [row for row in rows if row.key in missing and self._belongs(row, missing[row.key])]
+        chose = {row.key: row for row in [*taken, *read(self._folder, Row)] if row.method == "milp"}
+        taken = [row for row in taken if row.method != "milp_memory" or _same_choice(row, chose)]
         for row in taken:
             append(self._folder, row)
         return taken
@@ -100,7 +103,7 @@ class Run:
     def _made(self, cell: Cell) -> dict[str, str]:
         """What a row of this cell depends on, but for the code."""
         person = next(person for person in self._people[cell.set] if person.user == cell.user).as_in(cell.variant)
-        options = how_trained(self._grid, cell)
+        options = how_made(self._grid, cell)
         return {"options": options, "history": person.digest, "weights": self._weights[cell.base]}
 
     def todo(self) -> list[Cell]:
@@ -170,6 +173,12 @@ class Run:
             return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
         except (OSError, subprocess.CalledProcessError):
             return ""
+
+
+def _same_choice(row: Row, chose: Mapping[tuple[str, ...], Row]) -> bool:
+    """Whether a stack that is asked with the memory prompt is the configuration that MiLP chose for the user here."""
+    milp = chose.get(replace(row, method="milp").key)
+    return milp is not None and (milp.layers, milp.n, milp.r) == (row.layers, row.n, row.r)
 
 
 def _measured(cell: Cell, methods: Methods, made: Mapping[str, str]) -> Measured:

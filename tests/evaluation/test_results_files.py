@@ -117,6 +117,42 @@ def test_what_was_trained_as_an_earlier_search_chose_goes_with_it(tmp_path: Path
     ]
 
 
+@pytest.mark.parametrize("made", [{"options": "o2"}, {"history": "h2"}, {"weights": "w2"}])
+def test_a_choice_that_is_trained_otherwise_is_another_choice(tmp_path: Path, made: dict[str, str]) -> None:
+    results = tmp_path / "results"
+    chose = row("a", "milp", 1.0, layers="01", n=1, r=8, trial=1, options="o1", history="h1", weights="w1")
+    merge(run(tmp_path / "one", chose, row("a", "milp_memory", 2.0), row("b", "other_user", 2.0)), results)
+    merge(run(tmp_path / "two", replace(chose, **made)), results)
+    assert [kept.method for kept in read_all(results)] == ["milp"]
+
+
+def test_a_baseline_that_answers_otherwise_is_so_for_every_seed(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    seeds = [row(user, "base", 1.0, seed=seed) for user in "ab" for seed in (0, 1)]
+    merge(run(tmp_path / "one", *seeds), results)
+    merge(run(tmp_path / "two", row("a", "base", 1.0), row("b", "base", 3.0)), results)
+    found = [(kept.user, kept.seed, kept.rouge_l) for kept in read_all(results)]
+    assert found == [("a", 0, 1.0), ("a", 1, 1.0), ("b", 0, 3.0)]
+
+
+def test_what_was_said_of_answers_goes_with_them(tmp_path: Path) -> None:
+    results, folder = tmp_path / "results", run(tmp_path / "one", row("a", "milp", 2.0), row("a", "base", 1.0))
+    said = [Judgement("ubuntu_irc", "small", "a", seed, 0, "milp", "base", ["first"] * 2, "judge") for seed in (0, 1)]
+    for given in said:
+        append_judgement(folder, given)
+    pair = {"pair": list(said[0].pair_key), "swapped": False}
+    (folder / labels.KEY).write_text(json.dumps({"1": pair}))
+    (folder / labels.SHEET).write_text("item,query,answer_a,answer_b,better\n1,q,x,y,A\n")
+    merge(folder, results)
+
+    merge(run(tmp_path / "alike", row("a", "base", 1.0, seconds=9.0)), results)
+    assert (read_judged(results), len(read_labelled(results))) == (said, 1)
+    merge(run(tmp_path / "unlike", row("a", "milp", 2.5)), results)
+    assert (read_judged(results), read_labelled(results)) == ([said[1]], [])
+    merge(folder, results)
+    assert (read_judged(results), len(read_labelled(results))) == (said, 1)
+
+
 def test_what_people_said_is_kept_and_stands_beside_the_judges_win_rate(tmp_path: Path) -> None:
     results, folder = tmp_path / "results", run(tmp_path / "one", row("a", "milp", 2.0), row("a", "base", 1.0))
     key = {}

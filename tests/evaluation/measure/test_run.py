@@ -285,7 +285,21 @@ def test_rows_of_another_history_other_weights_or_other_options_are_not_taken_ov
     with Run(whole.with_only("base", "milp"), tmp_path / "second") as run:
         unlike = [replace(base, **{name: "0" * 12}) for name in ("history", "weights")]
         assert run.adopt([*unlike, replace(milp, options="0" * 12), replace(base, history="", weights="")]) == []
+        assert run.adopt([replace(base, options="0" * 12)]) == []
         assert run.adopt([base, milp]) == [base, milp]
+
+
+def test_beside_another_choice_of_milp_the_memorys_row_is_not_taken_over(whole: Whole, tmp_path: Path) -> None:
+    found = by_cell(whole.folder)
+    milp, memory = found["ada", "milp"], found["ada", "milp_memory"]
+    unlike = replace(milp, layers="100" if milp.layers != "100" else "010")
+    with Run(whole.with_only("milp", "milp_memory"), tmp_path / "second") as run:
+        assert run.adopt([memory]) == []
+        assert run.adopt([memory, unlike]) == [unlike]
+        assert run.adopt([memory]) == []
+    with Run(whole.with_only("milp", "milp_memory"), tmp_path / "third") as run:
+        assert run.adopt([milp]) == [milp]
+        assert run.adopt([memory]) == [memory]
 
 
 def test_a_grid_may_name_a_preset_of_its_own(tmp_path: Path) -> None:
