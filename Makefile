@@ -89,8 +89,8 @@ bench-kernels: setup ## Measure the engine's own pieces for a CPU against torch'
 bench-tables: setup ## Write the benchmarks' tables into the READMEs anew
 	$(BIN)/python -m benchmarks.tables
 
-evaluate: setup ## Measure what personalising buys, and report (DATA="file ..": other histories, WROTE=responses: of those who answer; FULL=1: everything; OUT=folder)
-	$(BIN)/milp evaluate $(foreach file,$(DATA),--data $(file)) $(if $(WROTE),--wrote $(WROTE)) $(if $(FULL),--full) $(if $(OUT),--out $(OUT))
+evaluate: setup ## Measure what personalising buys, and report (DATA="file ..": other histories, WROTE=responses: of those who answer; EXCLUDE="user ..": but these; FULL=1: everything; OUT=folder)
+	$(BIN)/milp evaluate $(foreach file,$(DATA),--data $(file)) $(if $(WROTE),--wrote $(WROTE)) $(foreach user,$(EXCLUDE),--exclude $(user)) $(if $(FULL),--full) $(if $(OUT),--out $(OUT))
 
 eval-tables: setup ## Write the evaluation's tables into the READMEs anew
 	$(BIN)/python -m evaluation.tables

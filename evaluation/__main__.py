@@ -20,7 +20,7 @@ from app.errors import ServiceError
 from engine.errors import EngineError
 from evaluation.measure.claim import RunError
 from evaluation.measure.grid import Grid, GridError, SetOf, checked_grid, read_grid
-from evaluation.measure.people import Side
+from evaluation.measure.people import ASKS, Side
 from evaluation.measure.progress import Progress
 from evaluation.measure.run import Run
 from evaluation.results_files import file_name, read_all
@@ -45,7 +45,10 @@ def evaluate(
     ] = None,
     wrote: Annotated[
         Side, typer.Option("--wrote", help="The side of a pair that those of --data wrote: MaLP's facts are of it.")
-    ] = "queries",
+    ] = ASKS,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", help="A user to leave out; may be repeated.")
+    ] = None,
     full: Annotated[bool, typer.Option("--full", help="All users, three seeds, ablation and sensitivity.")] = False,
     users: Annotated[int | None, typer.Option("--users", min=1, help="Only the first so many of each file.")] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", min=1, help="So many seeds, from 0.")] = None,
@@ -67,13 +70,13 @@ def evaluate(
     try:
         if grid is not None and full:
             raise GridError(f"{grid} says itself what is measured: leave --full out.")
-        if wrote != "queries" and not data:
+        if wrote != ASKS and not data:
             raise GridError(
                 "--wrote is for the files of --data; in a grid each set says for itself what its people wrote."
             )
         chosen = read_grid(grid or GRIDS / _named(bool(data), full))
         changes = {
-            "sets": _sets(data, wrote, chosen, None if full or grid is not None else FIRST_USERS, users),
+            "sets": _sets(data, wrote, chosen, None if full or grid is not None else FIRST_USERS, users, exclude or []),
             "seeds": list(range(seeds)) if seeds else chosen.seeds,
             "trials": trials or chosen.trials,
             "methods": methods or chosen.methods,
@@ -113,10 +116,14 @@ def _named(with_data: bool, full: bool) -> str:
     return "cut.toml" if with_data else "examples.toml"
 
 
-def _sets(data: list[Path] | None, wrote: Side, grid: Grid, first: int | None, users: int | None) -> list[SetOf]:
+def _sets(
+    data: list[Path] | None, wrote: Side, grid: Grid, first: int | None, users: int | None, exclude: list[str]
+) -> list[SetOf]:
     named = [SetOf(name=file_name(path.stem), paths=[path], first=first, wrote=wrote) for path in data or ()]
-    sets = named or grid.sets
-    return [of.model_copy(update={"first": users}) for of in sets] if users else sets
+    return [
+        of.model_copy(update={"first": users or of.first, "exclude": [*of.exclude, *exclude]})
+        for of in named or grid.sets
+    ]
 
 
 if __name__ == "__main__":

@@ -28,11 +28,20 @@ def append_line(path: Path, found: DataclassInstance) -> None:
 
 
 def read_lines(path: Path, kind: type[T]) -> list[T]:
-    """All lines of a file; none where there is no file. One that was cut short is left out."""
+    """All lines of a file; none where there is no file. One that was cut short is left out.
+
+    Raises:
+        ValueError: a line says what no `kind` has, or lacks what every one has.
+    """
     found = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
             found.append(kind(**json.loads(line)))
         except json.JSONDecodeError:
             continue
+        except TypeError as error:
+            raise ValueError(
+                f"{path} was not written by this version ({error}): go on with the version that wrote it, or begin "
+                "another folder."
+            ) from None
     return found

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from engine.configuration import Configuration
-from evaluation.results_files import read_searches
+from evaluation.results_files import latest, read_searches
 from evaluation.rows import SearchRecord, read
 from workers.search.observations import Observation
 
 
 def searches_of(folder: Path | None) -> list[SearchRecord]:
-    """Those of a run's folder; without one the committed searches."""
-    return read(folder, SearchRecord) if folder else read_searches()
+    """Those of a run's folder, each once; without one the committed searches."""
+    return latest(read(folder, SearchRecord)) if folder else read_searches()
 
 
 def observation(trial: Mapping[str, Any]) -> Observation:

@@ -154,14 +154,16 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _history(row: dict[str, Any], where: str) -> History:
-    name, profile, samples = row.get("user_id"), row.get("profile", ""), row.get("samples")
+    name, profile, samples = row.get("user_id"), row.get("profile"), row.get("samples")
     if not isinstance(name, str) or not name:
         raise CliError(f'{where} has no "user_id". Each line is {{"user_id", "profile", "samples": [...]}}.')
-    if not isinstance(profile, str):
+    if not isinstance(profile, str | None):
         raise CliError(f'{where}: "profile" is not a text.')
     if not isinstance(samples, list) or not samples:
         raise CliError(f'{where}: "samples" is not a list of {{"query", "response"}} pairs.')
-    return History(name, profile, [_sample(sample, f"{where}, sample {i}") for i, sample in enumerate(samples, 1)])
+    return History(
+        name, profile or "", [_sample(sample, f"{where}, sample {i}") for i, sample in enumerate(samples, 1)]
+    )
 
 
 def _sample(sample: Any, where: str) -> dict[str, Any]:

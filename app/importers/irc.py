@@ -1,7 +1,8 @@
 """`irc`: a chat log with hand-made reply links (Kummerfeld and others, 2019, *A Large-Scale Corpus for Conversation
 Disentanglement*, ACL): `*.ascii.txt` or `*.raw.txt`, and as second file its `*.annotation.txt`.
 
-A reply and what it answers are a pair of the one who replies. Nicknames become numbers. Must not know the service.
+A reply and what it answers are a pair of the one who replies. Nicknames become numbers: of all who speak in a log, come
+or go. Must not know the service.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from app.importers.result import Collector, Imported
 _MESSAGE = re.compile(r"\[(\d{1,2}):(\d\d)(?::\d\d)?\]\s*<([^>\s]+)>\s?(.*)")
 _LINK = re.compile(r"\s*(\d{1,9})\s+(\d{1,9})\s*-?\s*")
 """No log has lines of more digits, and Python refuses to read numbers of very many."""
+_EVENT = re.compile(r"===\s+(\S+)\s.*?\b(?:has (?:joined|left|quit)\b|is now known as\s+(\S+))")
+"""Who comes, goes, or takes another name: people who are spoken to, though they may say nothing."""
 _DATE = re.compile(r"(?:19|20)\d\d-\d\d-\d\d")
 _WORD = re.compile(r"[\w\[\]\\^{}|`-]+")
 _ADDRESS = re.compile(r"\s*(?:<(\S+?)>|(\S+?)\s*[:,])\s*")
@@ -54,7 +57,7 @@ def read(given: Given) -> Imported:
     if not messages:
         raise InvalidImportError(f"{given.file.at(1)}: there is no message like `[03:11] <name> text` in this file.")
     times = _times(messages, given.file.name)
-    names = _numbered(messages)
+    names = _numbered(messages, lines)
     found = Collector(given.limits)
     replying: set[int] = set()
     replied_to: set[int] = set()
@@ -135,16 +138,18 @@ def _user_of(name: str) -> str:
     return f"irc-{int(hashlib.sha256(name.lower().encode()).hexdigest(), 16) % 10**10:010}"
 
 
-def _numbered(messages: dict[int, _Message]) -> dict[str, str]:
-    """Those who speak in this log, each with a short number for the texts."""
-    names = dict.fromkeys(message.name for message in messages.values())
+def _numbered(messages: dict[int, _Message], lines: Sequence[str]) -> dict[str, str]:
+    """Those who speak in this log, come, or go, in small letters, each with a short number for the texts."""
+    spoke = [message.name for message in messages.values()]
+    seen = [name for line in lines if (event := _EVENT.match(line)) for name in event.groups() if name]
+    names = dict.fromkeys(name.lower() for name in [*spoke, *seen])
     return {name: f"#{number}" for number, name in enumerate(names, start=1)}
 
 
 def _without_names(text: str, names: dict[str, str]) -> str:
-    """The text without the name it is addressed to, and with numbers for the others."""
+    """The text without the name it is addressed to, and with numbers for the others, however they are written."""
     address = _ADDRESS.match(text)
-    if address is not None and (address[1] or address[2]) in names:
+    if address is not None and (address[1] or address[2]).lower() in names:
         text = text[address.end() :]
     return _WORD.sub(lambda word: _number_of(word[0], names), text).strip()
 
@@ -152,6 +157,6 @@ def _without_names(text: str, names: dict[str, str]) -> str:
 def _number_of(word: str, names: dict[str, str]) -> str:
     candidates: Sequence[str] = (word, word.rstrip("-|"))
     for name in candidates:
-        if len(name) >= _SHORTEST_NAME and name in names:
-            return names[name] + word[len(name) :]
+        if len(name) >= _SHORTEST_NAME and name.lower() in names:
+            return names[name.lower()] + word[len(name) :]
     return word

@@ -48,7 +48,7 @@ def claim(folder: Path, grid: Grid, people: Mapping[str, Sequence[Person]]) -> d
     told = _told(grid, people)
     path = folder / GRID_FILE
     if path.exists():
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         names = sorted((known.keys() | told.keys()) - WHICH_CELLS - WHERE)
         if unlike := [name for name in names if known.get(name) != told.get(name)]:
             raise RunError(
@@ -56,14 +56,28 @@ def claim(folder: Path, grid: Grid, people: Mapping[str, Sequence[Person]]) -> d
                 "(methods, seeds, ablation and sensitivity may be added to it), or name another folder with --out "
                 "(`make evaluate OUT=folder`)."
             )
+        told |= {name: _both(known.get(name), told[name]) for name in WHICH_CELLS}
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     weights: dict[str, str] = told["weights"]
     return weights
 
 
+def _both(known: Any, further: Any) -> Any:
+    """Which cells were measured and are to be: a folder's grid makes all of its rows again."""
+    if isinstance(further, dict):
+        return {name: _both((known or {}).get(name), value) for name, value in further.items()}
+    if isinstance(further, list):
+        return list(dict.fromkeys([*(known or []), *further]))
+    return known or further
+
+
 def _told(grid: Grid, people: Mapping[str, Sequence[Person]]) -> dict[str, Any]:
     told: dict[str, Any] = json.loads(grid.model_dump_json())
+    # Wherever the command is given next time.
+    for of in told["sets"]:
+        of["paths"] = [str(Path(path).resolve()) for path in of["paths"]]
+    told["bases"] = [str(Path(base).resolve()) if Path(base).is_dir() else base for base in told["bases"]]
     # What a job takes from the environment is as much a part of a run as what its grid says.
     settings = Settings(_env_file=None)
     options = options_of(grid, Cell("", "", "", "milp", 0)).resolve(settings)

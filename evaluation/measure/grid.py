@@ -5,6 +5,7 @@ Must not know how a method works.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from app.job_options import JobOptions
-from evaluation.measure.people import Side
+from evaluation.measure.people import ASKS, Side
 from evaluation.names import MEMORIES, SPACES
 from evaluation.rows import OfCell
 
@@ -46,8 +47,8 @@ class SetOf(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     paths: list[Path] = Field(min_length=1)
     first: int | None = Field(None, ge=1)
-    wrote: Side = "queries"
-    """The side of a pair that is its person's own words, of which MaLP's facts are."""
+    wrote: Side | dict[str, Side] = ASKS
+    """The side of a pair that is its person's own words, of which MaLP's facts are: of all, or by user."""
     exclude: list[str] = []
     """Users who are left out, such as those that settings were chosen on."""
 
@@ -122,6 +123,8 @@ class Grid(BaseModel):
     def cells(self, users: Mapping[str, Sequence[str]]) -> Iterator[Cell]:
         """Everything to measure, in an order that says something early: seed by seed, the sets in turn, user by user.
 
+        Of a set of one user the methods that need others have nothing to measure.
+
         Args:
             users: of each set, by its name.
         """
@@ -140,8 +143,9 @@ class Grid(BaseModel):
             for base in self.named_bases:
                 for of in self.sets:
                     if place < len(users[of.name]):
-                        user = users[of.name][place]
-                        yield from (Cell(of.name, base, user, method, seed, variant) for method in methods)
+                        user, alone = users[of.name][place], len(users[of.name]) == 1
+                        own = [method for method in methods if not (alone and method in FROM_OTHERS)]
+                        yield from (Cell(of.name, base, user, method, seed, variant) for method in own)
 
 
 FROM_OTHERS: frozenset[Method] = frozenset({"other_user", "domain_lora"})
@@ -161,17 +165,22 @@ class Cell(OfCell):
 
 
 def read_grid(path: Path) -> Grid:
-    """A grid from its TOML file; paths in it are relative to the file's folder.
+    """A grid from its TOML file, or from the grid.json of a run; paths in it are relative to the file's folder.
 
     Raises:
-        GridError: it is not there, no TOML, or says something no grid has.
+        GridError: it is not there, no TOML or JSON, or says something no grid has.
     """
+    of_run = path.suffix == ".json"
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        raw = json.loads(text) if of_run else tomllib.loads(text)
     except OSError as error:
         raise GridError(f"{path} cannot be read ({error.strerror}).") from error
-    except tomllib.TOMLDecodeError as error:
-        raise GridError(f"{path} is no TOML: {error}.") from error
+    except ValueError as error:
+        raise GridError(f"{path} is no {'JSON' if of_run else 'TOML'}: {error}.") from error
+    if of_run and isinstance(raw, dict):
+        # What came out of the grid stands there too.
+        raw = {name: value for name, value in raw.items() if name in Grid.model_fields}
     grid, here = checked_grid(raw, f"{path}: "), path.parent
     sets = [of.model_copy(update={"paths": [here / p for p in of.paths]}) for of in grid.sets]
     bases = [str(here / base) if (here / base).is_dir() else base for base in grid.bases]

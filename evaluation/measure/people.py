@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,8 @@ from engine.history import MIN_SAMPLES, Sample, Split, split_in_time
 
 Side = Literal["queries", "responses"]
 """Which side of a pair the person wrote: a patient asks, somebody who helps others answers."""
+ASKS: Side = "queries"
+"""Where nothing is said."""
 
 DIGITS = 12
 """Of a digest in a row."""
@@ -42,7 +44,7 @@ class Person:
     user: str
     profile: str
     split: Split[Sample]
-    wrote: Side = "queries"
+    wrote: Side = ASKS
 
     @property
     def known(self) -> tuple[Sample, ...]:
@@ -77,26 +79,30 @@ def read_people(
     first: int | None = None,
     exclude: Collection[str] = (),
     tell: Callable[[str], None] = lambda _: None,
-    wrote: Side = "queries",
+    wrote: Side | Mapping[str, Side] = ASKS,
 ) -> list[Person]:
     """The users of a set, in file order.
 
-    A pair that comes twice counts once, as in the service. Users with too few samples for a split are left out before
-    the first are counted, and told of.
+    A pair that comes twice counts once, as in the service; one with an empty side, which the service refuses, not at
+    all. Users with too few samples for a split are left out before the first are counted. Both are told of.
 
     Args:
         first: so many users only; None: all.
         exclude: users who are left out before the first are counted, such as those that settings were chosen on.
-        tell: is told who has too few samples.
-        wrote: the side of a pair that its person wrote.
+        tell: is told who and what is left out.
+        wrote: the side of a pair that its person wrote, the same for all or by user.
 
     Raises:
         CliError: a file cannot be read.
-        ValueError: a user is in two files, or no user is left.
+        ValueError: a user is in two files, no user is left, or `wrote` names one who is not there.
         InvalidEncodingError: a text is none that can be kept.
     """
-    histories = [history for path in paths for history in read_histories(path) if history.user_id not in exclude]
-    twice = [user for user, count in Counter(history.user_id for history in histories).items() if count > 1]
+    everyone = [history for path in paths for history in read_histories(path)]
+    sides: Mapping[str, Side] = wrote if isinstance(wrote, Mapping) else dict.fromkeys(_ids(everyone), wrote)
+    if unknown := sides.keys() - set(_ids(everyone)):
+        raise ValueError(f"the set {name!r} says what {min(unknown)!r} wrote, but holds no such user.")
+    histories = [history for history in everyone if history.user_id not in exclude]
+    twice = [user for user, count in Counter(_ids(histories)).items() if count > 1]
     if twice:
         raise ValueError(
             f"user {twice[0]!r} is in two files of the set {name!r}: rows could not tell them apart. "
@@ -104,7 +110,7 @@ def read_people(
         )
     people, too_short = [], []
     for history in histories:
-        person = _person(name, history, wrote)
+        person = _person(name, history, sides.get(history.user_id, ASKS))
         if person is not None:
             people.append(person)
         else:
@@ -114,7 +120,17 @@ def read_people(
     if too_short:
         some = ", ".join(too_short[:SHOWN]) + (", .." if len(too_short) > SHOWN else "")
         tell(f"the set {name!r}: {len(too_short)} with fewer than {MIN_SAMPLES} samples left out ({some})")
+    if empty := sum(_has_empty_side(raw) for history in histories for raw in history.samples):
+        tell(f"the set {name!r}: {empty} pairs left out, with an empty query or response")
     return people[:first]
+
+
+def _ids(histories: Sequence[History]) -> list[str]:
+    return [history.user_id for history in histories]
+
+
+def _has_empty_side(raw: Mapping[str, str]) -> bool:
+    return not raw["query"].strip() or not raw["response"].strip()
 
 
 def _person(name: str, history: History, wrote: Side) -> Person | None:
@@ -122,6 +138,8 @@ def _person(name: str, history: History, wrote: Side) -> Person | None:
     check_text(f"The profile {whose}", history.profile or "")
     samples: dict[str, Sample] = {}
     for raw in history.samples:
+        if _has_empty_side(raw):
+            continue
         check_text(f"A query {whose}", raw["query"])
         check_text(f"A response {whose}", raw["response"])
         time = datetime.fromisoformat(raw["time"]) if "time" in raw else None

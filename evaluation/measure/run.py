@@ -19,7 +19,7 @@ from app.errors import ServiceError
 from engine.evaluation import Evaluation
 from evaluation.judge.answers import Answers, keep_answers
 from evaluation.measure.claim import claim
-from evaluation.measure.grid import Cell, Grid
+from evaluation.measure.grid import FROM_OTHERS, Cell, Grid
 from evaluation.measure.methods import Answering, Methods, UnmeasurableError, how_made
 from evaluation.measure.people import DIGITS, Person, read_people
 from evaluation.measure.scores import answer_test, prompt_tokens, summarised
@@ -53,7 +53,7 @@ class Run:
     """One grid in one folder. Use it in a `with` block: bases and proposers are held open.
 
     Args:
-        tell: is told who is left out, and why.
+        tell: is told who and what is left out, and what the folder has of other code.
 
     Raises:
         RunError: the folder holds a run that measures otherwise.
@@ -70,6 +70,14 @@ class Run:
         self._open = ExitStack()
         self._searches: dict[str, Searches] = {}
         self._weights = {name: digest[:DIGITS] for name, digest in claim(folder, grid, self._people).items()}
+        for name, people in self._people.items():
+            if len(people) == 1 and (left_out := [method for method in grid.methods if method in FROM_OTHERS]):
+                tell(f"the set {name!r} has one user, so it is measured without {' and '.join(left_out)}")
+        if self._commit and (others := {row.commit for row in read(folder, Row)} - {self._commit}):
+            tell(
+                f"{folder} holds rows of other code ({', '.join(sorted(others))}; this is {self._commit}), which are "
+                "kept: name another folder to measure them anew"
+            )
 
     def __enter__(self) -> Self:
         return self

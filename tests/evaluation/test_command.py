@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from evaluation.__main__ import FIRST_USERS, _named, _sets, app
+from evaluation.__main__ import FIRST_USERS, GRIDS, _named, _sets, app
 from evaluation.judge.answers import read_answers
-from evaluation.measure.grid import Grid, SetOf
+from evaluation.measure.grid import Grid, SetOf, read_grid
+from evaluation.measure.people import read_people
 from evaluation.results_files import merge
-from evaluation.rows import Row, read
+from evaluation.rows import Row, append, read
 from tests.evaluation.measure.people_files import write_people
 from tests.support.families import save_tiny_model
 
@@ -166,11 +168,12 @@ def test_which_grid_is_run_and_on_whom_is_a_fixed_rule() -> None:
     ]
     of = SetOf(name="examples", paths=[Path("e")])
     grid, files = Grid(sets=[of], bases=["b"]), [Path("a.jsonl"), Path("b.jsonl")]
-    assert _sets(None, "queries", grid, FIRST_USERS, None) == [of]
-    cut = _sets(files, "responses", grid, FIRST_USERS, None)
+    assert _sets(None, "queries", grid, FIRST_USERS, None, []) == [of]
+    cut = _sets(files, "responses", grid, FIRST_USERS, None, ["eve"])
     assert [(one.name, one.first, one.wrote) for one in cut] == [("a", 10, "responses"), ("b", 10, "responses")]
-    assert [one.first for one in _sets(files, "queries", grid, None, None)] == [None, None]
-    assert [one.first for one in _sets(files, "queries", grid, FIRST_USERS, 3)] == [3, 3]
+    assert [one.exclude for one in cut] == [["eve"], ["eve"]]
+    assert [one.first for one in _sets(files, "queries", grid, None, None, [])] == [None, None]
+    assert [one.first for one in _sets(files, "queries", grid, FIRST_USERS, 3, [])] == [3, 3]
 
 
 def test_make_evaluate_hands_histories_and_wishes_on_to_the_command() -> None:
@@ -181,9 +184,42 @@ def test_make_evaluate_hands_histories_and_wishes_on_to_the_command() -> None:
         return " ".join(lines[-1].split())
 
     assert told() == ".venv/bin/milp evaluate"
-    assert told("DATA=a.jsonl b.jsonl", "WROTE=responses", "FULL=1", "OUT=run") == (
-        ".venv/bin/milp evaluate --data a.jsonl --data b.jsonl --wrote responses --full --out run"
+    assert told("DATA=a.jsonl b.jsonl", "WROTE=responses", "EXCLUDE=ada eve", "FULL=1", "OUT=run") == (
+        ".venv/bin/milp evaluate --data a.jsonl --data b.jsonl --wrote responses --exclude ada --exclude eve --full "
+        "--out run"
     )
+
+
+@pytest.mark.parametrize("name", ["examples.toml", "cut.toml", "full.toml"])
+def test_of_the_examples_it_is_known_who_asks_and_who_answers(name: str) -> None:
+    (of,) = read_grid(GRIDS / name).sets
+    people = read_people(of.name, of.paths, of.first, of.exclude, wrote=of.wrote)
+    assert {person.user: person.wrote for person in people} == {
+        "diabetes-patient": "queries",
+        "home-baker": "responses",
+        "linux-helper": "responses",
+    }
+
+
+def test_a_set_of_one_user_is_measured_without_the_controls_that_need_others(tmp_path: Path, base: Path) -> None:
+    people = write_people(tmp_path / "one.jsonl", "ada")
+    found = evaluate(tmp_path / "run", people, base, "--method", "base", "--method", "domain_lora")
+    assert found.exit_code == 0
+    assert "the set 'one' has one user, so it is measured without domain_lora" in found.stderr
+    assert [row.method for row in read(tmp_path / "run", Row)] == ["base"]
+
+
+def test_going_on_with_other_code_says_so_and_keeps_what_is_there(tmp_path: Path, people: Path, base: Path) -> None:
+    evaluate(tmp_path / "run", people, base, "--method", "base")
+    assert "holds rows of other code" not in evaluate(tmp_path / "run", people, base, "--method", "base").stderr
+    rows = read(tmp_path / "run", Row)
+    (tmp_path / "run" / Row.FILE).unlink()
+    for row in rows:
+        append(tmp_path / "run", replace(row, commit="c0ffee"))
+    found = evaluate(tmp_path / "run", people, base, "--method", "base")
+    assert found.exit_code == 0
+    assert "holds rows of other code (c0ffee; this is " in found.stderr
+    assert {row.commit for row in read(tmp_path / "run", Row)} == {"c0ffee"}
 
 
 def test_what_a_person_wrote_is_asked_of_files_only(tmp_path: Path) -> None:

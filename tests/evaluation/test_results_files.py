@@ -214,6 +214,16 @@ def test_judgements_are_kept_beside_the_rows(tmp_path: Path) -> None:
     assert len(read_all(results)) == 1
 
 
+def test_a_runs_lines_of_another_version_are_refused_by_name(tmp_path: Path) -> None:
+    folder = run(tmp_path / "one", row("a", "base", 1.0))
+    path = folder / "rows.jsonl"
+    path.write_text(path.read_text().replace('"loss"', '"colour"'))
+    with pytest.raises(
+        ValueError, match=r"rows\.jsonl was not written by this version \(.*colour.*begin another folder"
+    ):
+        merge(folder, tmp_path / "results")
+
+
 def test_a_file_of_another_shape_is_refused_and_no_folder_is_no_rows(tmp_path: Path) -> None:
     (tmp_path / "s.json").write_text('[\n{"set": "s", "colour": "red"}\n]\n')
     with pytest.raises(ValueError, match=r"s\.json does not hold rows"):

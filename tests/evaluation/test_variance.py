@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from evaluation.rows import SearchRecord
+from evaluation.replays import searches_of
+from evaluation.rows import SearchRecord, append
 from evaluation.variance import parts, table
 
 
@@ -75,6 +77,13 @@ def test_only_what_every_user_tried_and_trained_to_the_end_counts() -> None:
         ["set on base", "0", "2", "3", "ROUGE-L"],
         ["set on base", "0", "2", "3", "Loss"],
     ]
+
+
+def test_a_search_that_was_written_twice_is_one(tmp_path: Path) -> None:
+    trials = [trial(*one) for one in (("1000", 10.0), ("0100", 12.0), ("0010", 14.0))]
+    for user in ("ada", "ben", "ben"):
+        append(tmp_path, record(user, trials))
+    assert [found.user for found in searches_of(tmp_path)] == ["ada", "ben"]
 
 
 def test_without_several_users_the_table_says_so() -> None:

@@ -38,6 +38,16 @@ def test_no_nickname_is_left_in_ids_or_texts() -> None:
     assert not any(name in everything for name in ("wren", "otter", "heron"))
 
 
+def test_a_nickname_is_one_however_it_is_written_and_whoever_it_is_of() -> None:
+    result = log(
+        "[09:00] <Bob> anyone?",
+        "[09:01] <ann> bob: ask EVE or Dan_, BOB",
+        "=== eve [eve@house] has joined #ubuntu",
+        "=== dan is now known as Dan_",
+    )
+    assert pairs(result) == {result.users[0].user_id: [("anyone?", "ask #3 or #5, #1")]}
+
+
 def test_what_makes_no_pair_is_counted_by_the_logs_lines() -> None:
     assert dropped(imported("irc", fixture(LOG), fixture(LINKS))) == {
         "message that replies to none": (1, (1,)),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from evaluation.measure.claim import GRID_FILE, RunError
+from evaluation.measure.grid import read_grid
 from evaluation.measure.run import Run
 from evaluation.rows import Row, read
 from tests.evaluation.measure.runs import grid_of, measure
@@ -38,6 +39,18 @@ def test_methods_and_seeds_are_added_to_a_run(tmp_path: Path) -> None:
     measure(grid_of(tmp_path, "llama", methods=["malp"], seeds=[0, 1]), folder)
     found = sorted((row.method, row.seed) for row in read(folder, Row) if row.user == "ada")
     assert found == [("base", 0), ("malp", 0), ("malp", 1)]
+
+
+def test_a_runs_own_grid_makes_all_of_its_rows_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run"
+    measure(grid_of(tmp_path, "llama", methods=["malp"], sensitivity={"history": [0.5]}), folder)
+    measure(grid_of(tmp_path, "llama", methods=["base"], seeds=[1]), folder)
+    monkeypatch.chdir("/")
+    measure(read_grid(folder / GRID_FILE), tmp_path / "again")
+    first, again = ({row.key: row for row in read(at, Row)} for at in (folder, tmp_path / "again"))
+    assert {key[3:] for key in first} == {("malp", "", "0"), ("malp", "history=0.5", "0"), ("base", "", "1")}
+    assert first.keys() < again.keys()
+    assert all(again[key].per_sample == row.per_sample for key, row in first.items())
 
 
 def test_other_settings_in_the_environment_are_another_grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

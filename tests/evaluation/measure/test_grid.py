@@ -38,7 +38,8 @@ def test_seeds_come_one_after_another_and_sets_take_turns_user_by_user() -> None
 
 def test_controls_that_need_the_others_come_after_all_of_them() -> None:
     cells = list(grid(methods=["other_user", "milp", "domain_lora"]).cells(USERS))
-    assert [cell.method for cell in cells] == ["milp"] * 3 + ["other_user", "domain_lora"] * 3
+    assert [cell.method for cell in cells] == ["milp"] * 3 + ["other_user", "domain_lora"] * 2
+    assert {cell.user for cell in cells[3:]} == {"a1", "a2"}, "b1 is alone"
 
 
 def test_the_memories_are_varied_in_how_much_they_remember() -> None:

@@ -83,6 +83,28 @@ def test_a_pair_that_comes_twice_counts_once(tmp_path: Path) -> None:
     assert sum(map(len, (person.split.train, person.split.validation, person.split.test))) == 20
 
 
+@pytest.mark.parametrize("side", ["query", "response"])
+def test_a_pair_with_an_empty_side_does_not_count_and_is_told_of(tmp_path: Path, side: str) -> None:
+    path, said = write_people(tmp_path / "p.jsonl", "ada", samples=22), []
+    told = json.loads(path.read_text())
+    told["profile"] = None
+    for sample, blank in zip(told["samples"][-2:], ("", " \n"), strict=True):
+        sample[side] = blank
+    path.write_text(json.dumps(told))
+    (person,) = read_people("s", [path], tell=said.append)
+    assert (len(person.known), len(person.split.test), person.profile) == (16, 4, "")
+    assert said == ["the set 's': 2 pairs left out, with an empty query or response"]
+
+
+def test_who_wrote_which_side_is_said_of_all_or_of_each(tmp_path: Path) -> None:
+    file = write_people(tmp_path / "a.jsonl", "ada", "bob")
+    assert [person.wrote for person in read_people("s", [file], wrote="responses")] == ["responses"] * 2
+    assert [person.wrote for person in read_people("s", [file], wrote={"bob": "responses"})] == ["queries", "responses"]
+    assert read_people("s", [file], wrote={"bob": "responses"}, exclude=["bob"])
+    with pytest.raises(ValueError, match="says what 'eve' wrote, but holds no such user"):
+        read_people("s", [file], wrote={"bob": "responses", "eve": "queries"})
+
+
 @pytest.mark.parametrize(("share", "train", "validation"), [(1.0, 48, 16), (0.5, 24, 8), (0.25, 12, 4), (0.001, 6, 2)])
 def test_remembering_less_keeps_the_latest_of_what_is_known_and_all_of_the_test_part(
     tmp_path: Path, share: float, train: int, validation: int
