@@ -1,19 +1,22 @@
-"""Writes the evaluation's tables into README.md (the short ones) and evaluation/README.md (all), from results files.
+"""Writes the evaluation's tables into README.md (the short ones) and evaluation/README.md (all), and the means over
+users into evaluation/results/means/<set>.json, from results files.
 
 `make eval-tables` runs it; a test compares. Must not know how anything was measured.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from evaluation.judge.judgements import Judgement
 from evaluation.judge.labels import Agreement, agreement
-from evaluation.names import PERSONA_F1, ROUGE_1, ROUGE_L
-from evaluation.results_files import RESULTS, ROOT, read_all, read_judged, read_labelled
+from evaluation.names import METRICS, PERSONA_F1, ROUGE_1, ROUGE_L, ordered
+from evaluation.results_files import RESULTS, ROOT, file_name, read_all, read_judged, read_labelled
 from evaluation.rows import Row
-from evaluation.statistics import groups
+from evaluation.statistics import estimate, groups, per_user
 from evaluation.tables import grid_tables, quality_tables
 from evaluation.tables.markdown import Table
 
@@ -67,11 +70,37 @@ def documents(results: Path = RESULTS, root: Path = ROOT) -> dict[Path, str]:
         root / "README.md": markdown(short_tables(rows)) if rows else _NOTHING,
         root / "evaluation" / "README.md": markdown(all_tables(rows, judgements, agreements)) if rows else _NOTHING,
     }
-    return {path: with_tables(path.read_text(encoding="utf-8"), made) for path, made in tables.items()}
+    made = {path: with_tables(path.read_text(encoding="utf-8"), text) for path, text in tables.items()}
+    for name in sorted({row.set for row in rows}):
+        lines = ",\n".join(json.dumps(line) for line in means([row for row in rows if row.set == name]))
+        made[results / "means" / f"{file_name(name)}.json"] = f"[\n{lines}\n]\n"
+    return made
+
+
+def means(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Of each method and variant the means over users, with their intervals, as the tables have them: a line each."""
+    found = []
+    for group in groups(rows):
+        for method in ordered(group.methods):
+            for variant in sorted({row.variant for row in group.rows if row.method == method}):
+                some = [row for row in group.rows if (row.method, row.variant) == (method, variant)]
+                line: dict[str, Any] = {"set": group.name, "base": group.base, "method": method, "variant": variant}
+                line["users"] = len({row.user for row in some})
+                line["seeds"] = sorted({row.seed for row in some})
+                for metric in METRICS:
+                    over = estimate(per_user(some, method, metric.name, variant))
+                    line[metric.name] = over and [_short(value) for value in (over.mean, over.low, over.high)]
+                found.append(line)
+    return found
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")
 
 
 def main() -> None:
     for document, content in documents().items():
+        document.parent.mkdir(parents=True, exist_ok=True)
         document.write_text(content, encoding="utf-8")
 
 

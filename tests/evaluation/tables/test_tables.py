@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
@@ -45,13 +46,28 @@ def test_the_documents_are_written_from_the_results_files(tmp_path: Path) -> Non
         == f"before\n{documents.BEGIN}\nNothing is measured yet.\n{documents.END}\nafter\n"
     )
     write_file(tmp_path / "results" / "ubuntu_irc.json", rows("base", [10.0, 10.0]) + rows("milp", [12.0, 12.0]))
-    short, full = documents.documents(tmp_path / "results", tmp_path).values()
+    short, full, _means = documents.documents(tmp_path / "results", tmp_path).values()
     assert (
         r"| ubuntu\_irc on small | ROUGE-L | Base, 10.00 | 12.00 | +20.0 % (+20.0 to +20.0) | +26.96 % | Reddit | 2 |"
     ) in short
     assert "### Controls" in full
     assert "### Controls" not in short
     assert "old" not in short
+
+
+def test_means_over_users_are_written_for_programs_too(tmp_path: Path) -> None:
+    (tmp_path / "evaluation").mkdir()
+    for name in ("README.md", "evaluation/README.md"):
+        (tmp_path / name).write_text(f"{documents.BEGIN}\n{documents.END}\n")
+    results = tmp_path / "results"
+    milp = rows("milp", [10.0, 14.0]) + rows("milp", [12.0, 12.0], seed=1, loss=math.nan)
+    write_file(results / "ubuntu_irc.json", milp + rows("milp", [3.0], variant="trials=8"))
+    made = json.loads(documents.documents(results, tmp_path)[results / "means" / "ubuntu_irc.json"])
+    assert [(line["method"], line["variant"], line["users"], line["seeds"]) for line in made] == [
+        ("milp", "", 2, [0, 1]),
+        ("milp", "trials=8", 1, [0]),
+    ]
+    assert (made[0]["rouge_l"], made[0]["loss"][0], made[1]["rouge_l"]) == ([12.0, 11.0, 13.0], 3.0, [3.0, None, None])
 
 
 def test_table_3_says_how_many_seeds_each_method_has_where_they_differ() -> None:
