@@ -8,17 +8,15 @@ held against what they became. Nothing is trained.
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
-from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
 from engine.configuration import Configuration
-from evaluation.replays import observation, searches_of
+from evaluation.replays import observation, parser, searches_of
 from evaluation.rows import SearchRecord
 from evaluation.tables.markdown import Table
 from workers.search.observations import Observation
@@ -122,10 +120,9 @@ def _agreement(said: Sequence[float], became: Sequence[float]) -> tuple[float, f
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", help="a run's")
-    parser.add_argument("--surrogate", default="map_saas", help="see workers.search.surrogate.SURROGATES")
-    asked = parser.parse_args()
+    told = parser(__doc__)
+    told.add_argument("--surrogate", default="map_saas", help="see workers.search.surrogate.SURROGATES")
+    asked = told.parse_args()
     print(table(searches_of(asked.folder), asked.surrogate).markdown())
 
 

@@ -8,14 +8,12 @@ it goes on. Nothing is trained.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from evaluation.replays import observation, searches_of
+from evaluation.replays import observation, parser, searches_of
 from evaluation.rows import SearchRecord
 from evaluation.tables.markdown import Table
 from workers.search.early_stopping import FEWEST_COMPLETE, Complete, StoppingRule
@@ -97,9 +95,7 @@ def _complete(trial: Mapping[str, Any]) -> Complete:
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", help="a run's")
-    print(table(searches_of(parser.parse_args().folder)).markdown())
+    print(table(searches_of(parser(__doc__).parse_args().folder)).markdown())
 
 
 if __name__ == "__main__":

@@ -9,14 +9,12 @@ what is one user's own. Nothing is trained.
 
 from __future__ import annotations
 
-import argparse
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 
-from evaluation.replays import searches_of
+from evaluation.replays import parser, searches_of
 from evaluation.rows import SearchRecord
 from evaluation.tables.markdown import Table
 
@@ -123,9 +121,7 @@ def _by_configuration(record: SearchRecord) -> dict[_Configuration, dict[str, fl
 
 def main() -> None:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="?", help="a run's")
-    print(table(searches_of(parser.parse_args().folder)).markdown())
+    print(table(searches_of(parser(__doc__).parse_args().folder)).markdown())
 
 
 if __name__ == "__main__":
