@@ -130,11 +130,29 @@ def file_name(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip(".") or "set"
 
 
+def json_lines(lines: Iterable[dict[str, Any]]) -> str:
+    """The text of a committed file: a list with an object a line."""
+    written = ",\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
+    return f"[\n{written}\n]\n" if written else "[]\n"
+
+
+def rounded(value: Any) -> Any:
+    """A value as it is committed: floats with the digits that count, None for what is no number."""
+    if isinstance(value, dict):
+        return {name: rounded(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [rounded(part) for part in value]
+    if not isinstance(value, float):
+        return value
+    # JSON has no NaN; `null` stands for it and is read as it.
+    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+
+
 def _leave_out_opinions(path: Path, kind: type[J], known: Sequence[Row], newer: Sequence[Row]) -> None:
     """Of what was said, keep what is about answers that still are as they were."""
     if path.exists():
         kept = opinions_not_stale(_read_lines(path, kind), known, newer)
-        _write_lines(path, [_rounded(asdict(said)) for said in kept])
+        _write_lines(path, [rounded(asdict(said)) for said in kept])
 
 
 def _by_set(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -153,7 +171,7 @@ def _merge_beside(results: Path, found: Iterable[K], kind: type[K]) -> list[Path
             files[path] = {known.key: known for known in (_read_lines(path, kind) if path.exists() else [])}
         files[path][item.key] = item
     for path, kept in files.items():
-        _write_lines(path, [_rounded(asdict(kept[key])) for key in sorted(kept)])
+        _write_lines(path, [rounded(asdict(kept[key])) for key in sorted(kept)])
     return list(files)
 
 
@@ -167,8 +185,7 @@ def _read_lines(path: Path, kind: type[K]) -> list[K]:
 
 def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    written = ",\n".join(json.dumps(line, ensure_ascii=False) for line in lines)
-    path.write_text(f"[\n{written}\n]\n" if written else "[]\n", encoding="utf-8")
+    path.write_text(json_lines(lines), encoding="utf-8")
 
 
 def _place(row: Row) -> tuple[Any, ...]:
@@ -178,18 +195,7 @@ def _place(row: Row) -> tuple[Any, ...]:
 def _numbers(row: Row) -> dict[str, Any]:
     values = {name: value for name, value in asdict(row).items() if name != _LEFT_OUT}
     ordered = {name: values[name] for name in _FIRST} | values
-    return {name: _rounded(value) for name, value in ordered.items()}
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _rounded(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_rounded(part) for part in value]
-    if not isinstance(value, float):
-        return value
-    # JSON has no NaN; `null` stands for it and is read as it.
-    return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
+    return {name: rounded(value) for name, value in ordered.items()}
 
 
 _SCORES = {field.name for field in fields(Row) if field.type in ("float", float)}

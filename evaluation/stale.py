@@ -36,8 +36,8 @@ def rows_not_stale(known: Sequence[Row], newer: Sequence[Row]) -> list[Row]:
     another user's stacks of that seed, for whoever had it. Of a baseline that answers otherwise now, what stood for
     other seeds: it has no chance in it, so one measurement is every seed's.
     """
-    chose = {row.key: stack_of(row) for row in newer if row.method == "milp"}
-    changed = [row for row in known if row.key in chose and stack_of(row) != chose[row.key]]
+    chose = {row.key: _stack(row) for row in newer if row.method == "milp"}
+    changed = [row for row in known if row.key in chose and _stack(row) != chose[row.key]]
     users = {(_grid_place(row), row.user) for row in changed}
     places = {place for place, _ in users}
     baselines = {row.key[:-1]: row for row in newer if row.method in BASELINES}
@@ -57,7 +57,7 @@ def opinions_not_stale(opinions: Iterable[Said], known: Sequence[Row], newer: Se
     return [said for said in opinions if not changed.intersection(_rows_of(said))]
 
 
-def stack_of(row: Row) -> tuple[object, ...]:
+def _stack(row: Row) -> tuple[object, ...]:
     """What is trained again for who depends on a MiLP row: configuration, seed and passes, and on what and how."""
     return row.layers, row.n, row.r, row.trial, row.passes, row.options, row.history, row.weights
 

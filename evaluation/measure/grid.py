@@ -128,13 +128,14 @@ class Grid(BaseModel):
         Args:
             users: of each set, by its name.
         """
+        several = {name: some if len(some) > 1 else () for name, some in users.items()}
         for seed in self.seeds:
             for variant in self.variants():
                 methods = [m for m in METHODS if m in self.methods and _varies(m, variant)]
                 own = [m for m in methods if m not in FROM_OTHERS]
                 others = [m for m in methods if m in FROM_OTHERS]
-                for of_round in (own, others):
-                    yield from self._round(users, of_round, seed, variant)
+                yield from self._round(users, own, seed, variant)
+                yield from self._round(several, others, seed, variant)
 
     def _round(
         self, users: Mapping[str, Sequence[str]], methods: Sequence[Method], seed: int, variant: str
@@ -143,9 +144,8 @@ class Grid(BaseModel):
             for base in self.named_bases:
                 for of in self.sets:
                     if place < len(users[of.name]):
-                        user, alone = users[of.name][place], len(users[of.name]) == 1
-                        own = [method for method in methods if not (alone and method in FROM_OTHERS)]
-                        yield from (Cell(of.name, base, user, method, seed, variant) for method in own)
+                        user = users[of.name][place]
+                        yield from (Cell(of.name, base, user, method, seed, variant) for method in methods)
 
 
 FROM_OTHERS: frozenset[Method] = frozenset({"other_user", "domain_lora"})

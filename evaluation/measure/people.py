@@ -98,11 +98,11 @@ def read_people(
         InvalidEncodingError: a text is none that can be kept.
     """
     everyone = [history for path in paths for history in read_histories(path)]
-    sides: Mapping[str, Side] = wrote if isinstance(wrote, Mapping) else dict.fromkeys(_ids(everyone), wrote)
-    if unknown := sides.keys() - set(_ids(everyone)):
+    sides, usual = ({}, wrote) if isinstance(wrote, str) else (wrote, ASKS)
+    if unknown := sides.keys() - {history.user_id for history in everyone}:
         raise ValueError(f"the set {name!r} says what {min(unknown)!r} wrote, but holds no such user.")
     histories = [history for history in everyone if history.user_id not in exclude]
-    twice = [user for user, count in Counter(_ids(histories)).items() if count > 1]
+    twice = [user for user, count in Counter(history.user_id for history in histories).items() if count > 1]
     if twice:
         raise ValueError(
             f"user {twice[0]!r} is in two files of the set {name!r}: rows could not tell them apart. "
@@ -110,7 +110,7 @@ def read_people(
         )
     people, too_short = [], []
     for history in histories:
-        person = _person(name, history, sides.get(history.user_id, ASKS))
+        person = _person(name, history, sides.get(history.user_id, usual))
         if person is not None:
             people.append(person)
         else:
@@ -123,10 +123,6 @@ def read_people(
     if empty := sum(_has_empty_side(raw) for history in histories for raw in history.samples):
         tell(f"the set {name!r}: {empty} pairs left out, with an empty query or response")
     return people[:first]
-
-
-def _ids(histories: Sequence[History]) -> list[str]:
-    return [history.user_id for history in histories]
 
 
 def _has_empty_side(raw: Mapping[str, str]) -> bool:

@@ -6,7 +6,6 @@ users into evaluation/results/means/<set>.json, from results files.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from typing import Any
 from evaluation.judge.judgements import Judgement
 from evaluation.judge.labels import Agreement, agreement
 from evaluation.names import METRICS, PERSONA_F1, ROUGE_1, ROUGE_L, ordered
-from evaluation.results_files import RESULTS, ROOT, file_name, read_all, read_judged, read_labelled
+from evaluation.results_files import RESULTS, ROOT, file_name, json_lines, read_all, read_judged, read_labelled, rounded
 from evaluation.rows import Row
-from evaluation.statistics import estimate, groups, per_user
+from evaluation.statistics import Group, estimate, groups, per_user
 from evaluation.tables import grid_tables, quality_tables
 from evaluation.tables.markdown import Table
 
@@ -72,30 +71,29 @@ def documents(results: Path = RESULTS, root: Path = ROOT) -> dict[Path, str]:
     }
     made = {path: with_tables(path.read_text(encoding="utf-8"), text) for path, text in tables.items()}
     for name in sorted({row.set for row in rows}):
-        lines = ",\n".join(json.dumps(line) for line in means([row for row in rows if row.set == name]))
-        made[results / "means" / f"{file_name(name)}.json"] = f"[\n{lines}\n]\n"
+        lines = means([row for row in rows if row.set == name])
+        made[results / "means" / f"{file_name(name)}.json"] = json_lines(lines)
     return made
 
 
 def means(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Of each method and variant the means over users, with their intervals, as the tables have them: a line each."""
-    found = []
-    for group in groups(rows):
-        for method in ordered(group.methods):
-            for variant in sorted({row.variant for row in group.rows if row.method == method}):
-                some = [row for row in group.rows if (row.method, row.variant) == (method, variant)]
-                line: dict[str, Any] = {"set": group.name, "base": group.base, "method": method, "variant": variant}
-                line["users"] = len({row.user for row in some})
-                line["seeds"] = sorted({row.seed for row in some})
-                for metric in METRICS:
-                    over = estimate(per_user(some, method, metric.name, variant))
-                    line[metric.name] = over and [_short(value) for value in (over.mean, over.low, over.high)]
-                found.append(line)
-    return found
+    return [
+        _mean(group, method, variant)
+        for group in groups(rows)
+        for method in ordered(group.methods)
+        for variant in sorted({row.variant for row in group.rows if row.method == method})
+    ]
 
 
-def _short(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.6g}")
+def _mean(group: Group, method: str, variant: str) -> dict[str, Any]:
+    some = [row for row in group.rows if (row.method, row.variant) == (method, variant)]
+    line: dict[str, Any] = {"set": group.name, "base": group.base, "method": method, "variant": variant}
+    line |= {"users": len({row.user for row in some}), "seeds": sorted({row.seed for row in some})}
+    for metric in METRICS:
+        over = estimate(per_user(some, method, metric.name, variant))
+        line[metric.name] = over and rounded([over.mean, over.low, over.high])
+    return line
 
 
 def main() -> None:
