@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -66,9 +67,15 @@ def merge(folder: Path, results: Path = RESULTS, *, timed: bool = True) -> list[
 
     Returns:
         The files written: <set>.json, and those of this name in searches/, judged/ and labels/.
+
+    Raises:
+        ValueError: a file of the run, or a file of results that its rows go into, is of another version.
     """
+    # All is read before anything is written: a file of another version ends it with nothing half-merged.
+    rows_found, searches = read(folder, Row), read(folder, SearchRecord)
+    judgements, labels = read_judgements(folder), read_labels(folder)
     written = []
-    for name, rows in _by_set(read(folder, Row)).items():
+    for name, rows in _by_set(rows_found).items():
         if not timed:
             rows = [replace(row, seconds=math.nan) for row in rows]
         path = results / f"{file_name(name)}.json"
@@ -77,9 +84,9 @@ def merge(folder: Path, results: Path = RESULTS, *, timed: bool = True) -> list[
         _leave_out_opinions(results / _LABELS / path.name, Label, known, rows)
         write_file(path, [*rows_not_stale(known, rows), *rows])
         written.append(path)
-    written += _merge_beside(results / _SEARCHES, read(folder, SearchRecord), SearchRecord)
-    written += _merge_beside(results / _JUDGED, read_judgements(folder), Judgement)
-    written += _merge_beside(results / _LABELS, read_labels(folder), Label)
+    written += _merge_beside(results / _SEARCHES, searches, SearchRecord)
+    written += _merge_beside(results / _JUDGED, judgements, Judgement)
+    written += _merge_beside(results / _LABELS, labels, Label)
     return written
 
 
@@ -180,7 +187,10 @@ def _read_beside(results: Path, kind: type[K]) -> list[K]:
 
 
 def _read_lines(path: Path, kind: type[K]) -> list[K]:
-    return [kind(**line) for line in json.loads(path.read_text(encoding="utf-8"))]
+    try:
+        return [kind(**line) for line in json.loads(path.read_text(encoding="utf-8"))]
+    except TypeError as error:
+        raise ValueError(f"{path.parent.name}/{path.name} does not hold lines of this version: {error}") from None
 
 
 def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
@@ -210,7 +220,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="a run's folder, with its rows.jsonl")
     parser.add_argument("--untimed", action="store_true", help="leave the seconds out: the machine had other work")
     given = parser.parse_args()
-    for path in merge(given.folder, timed=not given.untimed):
+    try:
+        written = merge(given.folder, timed=not given.untimed)
+    except ValueError as error:
+        sys.exit(str(error))
+    if not written:
+        sys.exit(f"{given.folder} holds nothing to merge: name the folder that a run wrote its rows.jsonl into.")
+    for path in written:
         print(path.relative_to(ROOT))
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from evaluation import results_files
 from evaluation.judge import asking, labels
 from evaluation.judge.judgements import read_judgements
 from evaluation.report import writing
-from evaluation.results_files import ROOT
 from evaluation.rows import append
 from tests.evaluation.made import keep_answers, rows
 
@@ -80,10 +80,22 @@ def test_a_sheet_is_written_against_the_method_one_names(
     assert "1 items in" in capsys.readouterr().out
 
 
+def test_a_run_of_another_version_or_of_nothing_is_not_merged_and_the_command_says_why(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "rows.jsonl").write_text('{"colour": "red"}\n')
+    call(monkeypatch, folder)
+    with pytest.raises(SystemExit, match=r"rows\.jsonl was not written by this version"):
+        results_files.main()
+    call(monkeypatch, tmp_path / "nowhere")
+    with pytest.raises(SystemExit, match="holds nothing to merge"):
+        results_files.main()
+
+
 @pytest.mark.parametrize("module", ["judge", "judge.labels", "report", "results_files"])
 def test_every_command_explains_itself(module: str) -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", f"evaluation.{module}", "--help"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", f"evaluation.{module}", "--help"], cwd=results_files.ROOT, capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr
     assert f"python -m evaluation.{module}" in ran.stdout

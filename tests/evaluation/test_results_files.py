@@ -224,10 +224,22 @@ def test_a_runs_lines_of_another_version_are_refused_by_name(tmp_path: Path) -> 
         merge(folder, tmp_path / "results")
 
 
+def test_nothing_of_a_run_is_merged_where_a_part_of_it_cannot_be_read(tmp_path: Path) -> None:
+    folder = run(tmp_path / "one", row("a", "base", 1.0))
+    (folder / "searches.jsonl").write_text('{"colour": "red"}\n')
+    with pytest.raises(ValueError, match=r"searches\.jsonl was not written by this version"):
+        merge(folder, tmp_path / "results")
+    assert not (tmp_path / "results").exists()
+
+
 def test_a_file_of_another_shape_is_refused_and_no_folder_is_no_rows(tmp_path: Path) -> None:
     (tmp_path / "s.json").write_text('[\n{"set": "s", "colour": "red"}\n]\n')
     with pytest.raises(ValueError, match=r"s\.json does not hold rows"):
         read_all(tmp_path)
+    (tmp_path / "searches").mkdir()
+    (tmp_path / "s.json").rename(tmp_path / "searches" / "s.json")
+    with pytest.raises(ValueError, match=r"searches/s\.json does not hold lines"):
+        read_searches(tmp_path)
     assert read_all(tmp_path / "nowhere") == []
 
 
