@@ -23,7 +23,7 @@ from evaluation.measure.grid import Grid, GridError, SetOf, checked_grid, read_g
 from evaluation.measure.people import ASKS, Side
 from evaluation.measure.progress import Progress
 from evaluation.measure.run import Run
-from evaluation.results_files import file_name, read_all
+from evaluation.results_files import file_name, read_all, read_searches
 
 GRIDS = Path(__file__).parent / "measure" / "grids"
 FIRST_USERS = 10
@@ -75,6 +75,8 @@ def evaluate(
                 "--wrote is for the files of --data; in a grid each set says for itself what its people wrote."
             )
         chosen = read_grid(grid or GRIDS / _named(bool(data), full))
+        if known is not None and (keep_texts or chosen.keep_texts):
+            raise GridError("what --known takes over has no texts to keep: leave --known out, or the texts.")
         changes = {
             "sets": _sets(data, wrote, chosen, None if full or grid is not None else FIRST_USERS, users, exclude or []),
             "seeds": list(range(seeds)) if seeds else chosen.seeds,
@@ -84,9 +86,10 @@ def evaluate(
             "keep_texts": keep_texts or chosen.keep_texts,
         }
         chosen = checked_grid({**chosen.model_dump(), **changes})
-        with Run(chosen, out, lambda said: typer.echo(said, err=True)) as run:
+        again = grid if grid is not None and grid.suffix == ".json" else None
+        with Run(chosen, out, lambda said: typer.echo(said, err=True), again) as run:
             if known is not None:
-                taken = run.adopt(read_all(known))
+                taken = run.adopt(read_all(known), read_searches(known))
                 commits = ", ".join(sorted({row.commit for row in taken}))
                 typer.echo(f"{len(taken)} rows were measured before{f' (at {commits})' if commits else ''}", err=True)
             with Progress(run.todo(), chosen) as progress:

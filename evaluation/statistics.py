@@ -48,6 +48,15 @@ class Group:
         """Those that MiLP was measured with; of any method where MiLP was not. A prompt does not depend on a seed."""
         return {row.seed for row in self.rows if row.method == "milp"} or {row.seed for row in self.rows}
 
+    @property
+    def seeds_of(self) -> dict[str, int]:
+        """How many seeds each trained method has in the standard grid."""
+        found: dict[str, set[int]] = {}
+        for row in self.rows:
+            if row.method not in BASELINES and not row.variant:
+                found.setdefault(row.method, set()).add(row.seed)
+        return {method: len(seeds) for method, seeds in found.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class Estimate:

@@ -10,7 +10,7 @@ from app.cli.errors import CliError
 from app.cli.histories import History, choose
 from app.cli.new_file import write_new_file
 from app.errors import ServiceError
-from app.importers.formats import convert
+from app.importers.formats import convert, names_users
 from app.importers.given import Given
 from app.importers.milp import as_jsonl, sample_row
 from app.importers.reading import Source
@@ -52,7 +52,7 @@ def convert_file(
         _source(file),
         Limits(settings.max_sample_chars, settings.max_profile_chars),
         _source(second) if second else None,
-        names[0] if len(names) == 1 else None,
+        names[0] if len(names) == 1 and not names_users(format_name) else None,
     )
     try:
         imported = convert(format_name, given)

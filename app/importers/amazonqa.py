@@ -74,6 +74,13 @@ class _Row:
             raise InvalidImportError(f"{self.place}: `{names[0]}` is not a text.")
         return value
 
+    def paragraphs(self, name: str) -> str | None:
+        """A text, or a list of texts as the metadata of 2018 has it, one a line."""
+        value = self.fields.get(name)
+        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+            return "\n".join(item for item in value if item.strip())
+        return self.text(name)
+
     def rows(self, name: str) -> list[_Row] | None:
         value = self.fields.get(name)
         if value is None:
@@ -114,7 +121,7 @@ def _use_product(row: _Row, found: Collector, *, users_are_products: bool) -> No
     for name in _REVIEWS:
         reviews = row.fields.get(name)
         found.drop("review, which answers no question", row.number, len(reviews) if isinstance(reviews, list) else 0)
-    about = "\n".join(text for name in _PRODUCT if (text := row.text(name)))
+    about = "\n".join(text for name in _PRODUCT if (text := row.paragraphs(name)))
     if about and users_are_products:
         found.profile(_user(row.text("asin") or ""), about, row.number)
     elif about:

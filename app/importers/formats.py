@@ -45,6 +45,11 @@ FORMATS: dict[FormatName, Format] = {
 NAMES: tuple[str, ...] = get_args(FormatName)
 
 
+def names_users(name: str) -> bool:
+    """Whether files of a format always say whose a pair is; False where there is no such format."""
+    return any(key == name and known.names_users for key, known in FORMATS.items())
+
+
 def convert(name: str, given: Given) -> Imported:
     """A file's users, at least one.
 

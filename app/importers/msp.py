@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 
 from app.errors import InvalidImportError
 from app.importers.given import Given
@@ -16,6 +17,10 @@ from app.importers.result import UNREAD_TIME, Collector, Imported
 
 _HASHES = "###"
 _PCHATBOT_COLUMNS = 6
+_FEWEST_SHARED = 2
+"""Texts of a history that a person's earlier lines have to have, for it to be theirs; the same history always is."""
+_MANY = 16
+"""Users who share a text before it is taken for nobody's own."""
 _WIDE = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
 _GAPS = re.compile(f"(?<=[{_WIDE}]) +| +(?=[{_WIDE}])")
 """Chinese, Japanese and Korean come cut into words with spaces between, which nobody writes."""
@@ -27,9 +32,10 @@ def read(given: Given) -> Imported:
     * `query, its user, its time, response, its user, its time`, with tabs between: of the user who responded.
       Pchatbot's times are seconds that its makers have shifted: the days are not true, the order is.
     * `query, response, history...`, with tabs or `###` between. The history is what that user said before, without
-      what it answered: it tells users apart where none is named, and is not learned.
+      what it answered: it tells users apart where none is named, and is not learned. It may be the same in all lines
+      of a user, grow from line to line, or be the latest part of what they said.
     """
-    found = Collector(given.limits)
+    found, speakers = Collector(given.limits), _Speakers()
     for number, line in given.file.lines():
         hashed = line.split(_HASHES)
         fields = hashed if len(hashed) > 1 else line.split("\t")
@@ -46,9 +52,9 @@ def read(given: Given) -> Imported:
             found.drop("column after the sixth", number, len(fields) - _PCHATBOT_COLUMNS)
             continue
         history = [text for part in fields[2:] for text in part.split("\t") if text.strip()]
-        user_name = given.user or _user_of(history)
-        if user_name is None:
+        if not history and given.user is None:
             raise InvalidImportError(f"{given.file.at(number)} has neither user nor history. {given.how_to_name_one}")
+        user_name = given.user or speakers.of(history, fields[1])
         found.add(user_name, _joined(fields[0]), _joined(fields[1]), number)
         found.drop("earlier response without what it answered", number, len(history))
     return found.result("those who responded: by their id, the one named for the file, or by what they said before")
@@ -64,8 +70,26 @@ def _is_pchatbot(fields: list[str]) -> bool:
     )
 
 
-def _user_of(history: list[str]) -> str | None:
-    return f"msp-{hashlib.sha256(chr(10).join(history).encode()).hexdigest()[:12]}" if history else None
+class _Speakers:
+    """Who said a line, by what they said before: most of it stands in earlier lines of the same person."""
+
+    def __init__(self) -> None:
+        self._who_said: dict[str, list[str]] = {}
+
+    def of(self, history: list[str], response: str) -> str:
+        """The name of the one whose earlier lines have most of this history, else a new one."""
+        before = dict.fromkeys(text.strip() for text in history)
+        said = Counter(name for text in before for name in self._who_said.get(text, ()))
+        known, shared = said.most_common(1)[0] if said else ("", 0)
+        # One text alone, such as a greeting, is what others say too.
+        new = shared < _FEWEST_SHARED or 2 * shared <= len(before)
+        name = f"msp-{hashlib.sha256(chr(10).join(history).encode()).hexdigest()[:12]}" if new else known
+        for text in (*before, response.strip()):
+            names = self._who_said.setdefault(text, [])
+            # What so many say tells nobody apart, and would make every line a search through all of them.
+            if name not in names and len(names) < _MANY:
+                names.append(name)
+        return name
 
 
 def _joined(text: str) -> str:

@@ -50,7 +50,12 @@ class Source:
         """The object of each line of JSONL."""
         for number, line in self.lines():
             place = self.at(number)
-            yield number, validated(model, parsed(line, place), place)
+            raw = parsed(line, place)
+            if isinstance(raw, list):
+                raise InvalidImportError(
+                    f"{place} is a list. Put each of its objects on a line of its own (JSON Lines)."
+                )
+            yield number, validated(model, raw, place)
 
     def at(self, number: int) -> str:
         return f"{self.label}line {number}"

@@ -111,6 +111,7 @@ class Judge:
         self.model = model
         self._url = f"{url.rstrip('/')}/chat/completions"
         self._attempts, self._pause = attempts, pause
+        self._sampling: dict[str, int] = {"temperature": 0}
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         self._client = httpx.Client(headers=headers, timeout=timeout)
 
@@ -142,13 +143,13 @@ class Judge:
 
     def _ask(self, pair: Pair, a: str, b: str) -> str:
         asked = _ASKED.format(query=pair.query, reference=pair.reference, a=a, b=b)
-        body = {"model": self.model, "temperature": 0, "messages": [{"role": "user", "content": asked}]}
+        body = {"model": self.model, "messages": [{"role": "user", "content": asked}]}
         pause, reason, of_the_pair, slow = 0.0, "", False, False
         for attempt in range(self._attempts):
             time.sleep(pause)
             pause = min(self._pause * 2**attempt, _LONGEST_PAUSE)
             try:
-                response = self._client.post(self._url, json=body)
+                response = self._client.post(self._url, json=body | self._sampling)
             except (httpx.RequestError, httpx.InvalidURL) as error:
                 reason = f"{type(error).__name__}: {error}"
                 of_the_pair = slow = isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout)
@@ -158,6 +159,10 @@ class Judge:
             if response.is_success:
                 return verdict(_content(response))
             reason = f"HTTP {response.status_code}: {response.text[:200]}"
+            if response.status_code == 400 and self._sampling and "temperature" in response.text:
+                # Some models take none but their own; then what they say is not quite the same each time.
+                self._sampling, pause = {}, 0.0
+                continue
             of_the_pair, slow = response.status_code in _OF_THE_PAIR, response.status_code in (408, 504)
             if response.status_code not in _AGAIN:
                 break

@@ -25,27 +25,50 @@ WHICH_CELLS = frozenset({"methods", "seeds", "ablation", "sensitivity"})
 """Parts of a grid that say which cells are measured, not how: a run may go on with more of them."""
 WHERE = frozenset({"sets", "bases"})
 """Parts that say where histories and weights lie; what is in them is compared itself."""
+TAKEN = ("job_options", "histories", "weights")
+"""What a grid's file does not say itself, but is found where it is run: from the environment, and from the files."""
+COMPUTED = "computed"
+"""What moves last digits only."""
 
 
 class RunError(Exception):
     """A run cannot be begun or gone on with; the message says what to do."""
 
 
-def claim(folder: Path, grid: Grid, people: Mapping[str, Sequence[Person]]) -> dict[str, str]:
-    """Write into a folder what its run measures. One that is there must measure as this one does, or rows would not
-    belong together.
+def measured_with(grid: Grid, people: Mapping[str, Sequence[Person]]) -> dict[str, Any]:
+    """A grid, and everything else that a row depends on: job options, histories, weights, machine.
 
     Args:
         people: of each set, by its name.
 
-    Returns:
-        The digest of each base's folder, by the base's name.
+    Raises:
+        BaseModelError: a base is not there.
+    """
+    told: dict[str, Any] = json.loads(grid.model_dump_json())
+    # Wherever the command is given next time.
+    for of in told["sets"]:
+        of["paths"] = [str(Path(path).resolve()) for path in of["paths"]]
+    told["bases"] = [str(Path(base).resolve()) if Path(base).is_dir() else base for base in told["bases"]]
+    # What a job takes from the environment is as much a part of a run as what its grid says.
+    settings = Settings(_env_file=None)
+    options = options_of(grid, Cell("", "", "", "milp", 0)).resolve(settings)
+    told["job_options"] = options.model_dump(mode="json")
+    told[COMPUTED] = _computed(settings)
+    told["histories"] = {name: _digest(some) for name, some in people.items()}
+    told["weights"] = {name: folder_digest(base_folder(base)) for name, base in grid.named_bases.items()}
+    return told
+
+
+def claim(folder: Path, told: dict[str, Any]) -> None:
+    """Write into a folder what its run measures. One that is there must measure as this one does, or rows would not
+    belong together.
+
+    Args:
+        told: what it measures (`measured_with`).
 
     Raises:
         RunError: it does not; the message says in what they differ.
-        BaseModelError: a base is not there.
     """
-    told = _told(grid, people)
     path = folder / GRID_FILE
     if path.exists():
         known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -56,11 +79,35 @@ def claim(folder: Path, grid: Grid, people: Mapping[str, Sequence[Person]]) -> d
                 "(methods, seeds, ablation and sensitivity may be added to it), or name another folder with --out "
                 "(`make evaluate OUT=folder`)."
             )
-        told |= {name: _both(known.get(name), told[name]) for name in WHICH_CELLS}
+        told = told | {name: _both(known.get(name), told[name]) for name in WHICH_CELLS}
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
-    weights: dict[str, str] = told["weights"]
-    return weights
+
+
+def check_again(record: Path, told: Mapping[str, Any]) -> list[str]:
+    """Whether what is measured now would be what a run's grid.json says it measured.
+
+    Args:
+        record: that file; one that leaves a part out leaves it open.
+        told: what is measured now, as it would be written there.
+
+    Returns:
+        What last digits may hang on and is otherwise, in words.
+
+    Raises:
+        RunError: naming what else differs, as it was and as it is.
+    """
+    known: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+    if unlike := [said for name in TAKEN for said in _unlike(name, known.get(name, {}), told[name])]:
+        raise RunError(
+            f"{record} was measured otherwise: {'; '.join(unlike)}. Set the environment (MILP_..), the histories and "
+            f"the bases as they were; or take {', '.join(TAKEN)} out of a copy of the file, and it is another run."
+        )
+    return _unlike(COMPUTED, known.get(COMPUTED, {}), told[COMPUTED])
+
+
+def _unlike(part: str, known: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    return [f"{part}.{name} {was}, here {now.get(name)}" for name, was in known.items() if was != now.get(name)]
 
 
 def _both(known: Any, further: Any) -> Any:
@@ -70,22 +117,6 @@ def _both(known: Any, further: Any) -> Any:
     if isinstance(further, list):
         return list(dict.fromkeys([*(known or []), *further]))
     return known or further
-
-
-def _told(grid: Grid, people: Mapping[str, Sequence[Person]]) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(grid.model_dump_json())
-    # Wherever the command is given next time.
-    for of in told["sets"]:
-        of["paths"] = [str(Path(path).resolve()) for path in of["paths"]]
-    told["bases"] = [str(Path(base).resolve()) if Path(base).is_dir() else base for base in told["bases"]]
-    # What a job takes from the environment is as much a part of a run as what its grid says.
-    settings = Settings(_env_file=None)
-    options = options_of(grid, Cell("", "", "", "milp", 0)).resolve(settings)
-    told["job_options"] = options.model_dump(mode="json")
-    told["computed"] = _computed(settings)
-    told["histories"] = {name: _digest(some) for name, some in people.items()}
-    told["weights"] = {name: folder_digest(base_folder(base)) for name, base in grid.named_bases.items()}
-    return told
 
 
 def _computed(settings: Settings) -> dict[str, str | int]:

@@ -35,6 +35,16 @@ METHODS: tuple[Method, ...] = get_args(Method)
 """In the order they are run: what another needs comes before it."""
 
 
+_NO_OPTIONS: dict[str, str] = {
+    "seed": "every seed of `seeds` is run",
+    "trials": "`trials` of the grid says how many",
+    "subspace": "`ablation = true` searches each",
+    "with_memory": "the method milp_memory is MiLP with the memory prompt",
+    "activate": "what the gate decides is measured",
+}
+"""Options of a job that are none of a grid's, as they would make a method another one, and why."""
+
+
 class GridError(Exception):
     """A grid's file cannot be used; the message says what to change."""
 
@@ -71,7 +81,8 @@ class Grid(BaseModel):
     Args:
         bases: local folders or Hugging Face names.
         trials: of each search, the base's included.
-        options: of every job, such as learning_rate and epochs; see `app.job_options`.
+        options: of every job, such as learning_rate and epochs; see `app.job_options`. None that would make a method
+            another one.
         ablation: whether the six subspaces are searched too.
         keep_texts: whether answers are written down, for a judge.
     """
@@ -91,13 +102,21 @@ class Grid(BaseModel):
     @field_validator("options")
     @classmethod
     def _options_are_a_jobs(cls, options: dict[str, Any]) -> dict[str, Any]:
-        if "seed" in options:
-            raise ValueError("seed is none of a grid's options: every seed of `seeds` is run")
+        for name, why in _NO_OPTIONS.items():
+            if name in options:
+                raise ValueError(f"{name} is none of a grid's options: {why}")
+        if options.get("surrogate") == "random":
+            raise ValueError("a grid's surrogate is none of random: the method random searches so")
         try:
             JobOptions(**options)
         except ValidationError as error:
             raise ValueError(_first(error)) from None
         return options
+
+    @field_validator("methods", "seeds")
+    @classmethod
+    def _each_once(cls, values: list[Any]) -> list[Any]:
+        return list(dict.fromkeys(values))
 
     @model_validator(mode="after")
     def _names_are_unlike(self) -> Self:
@@ -109,7 +128,7 @@ class Grid(BaseModel):
     @property
     def named_bases(self) -> dict[str, str]:
         """Every base by the name that rows give it: a folder's own, without where it lies."""
-        return {Path(base).name if Path(base).is_dir() else base: base for base in self.bases}
+        return {Path(base).resolve().name if Path(base).is_dir() else base: base for base in self.bases}
 
     def variants(self) -> list[str]:
         """Names of all variants; the standard one, the first, is empty."""

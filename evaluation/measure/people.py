@@ -88,7 +88,8 @@ def read_people(
 
     Args:
         first: so many users only; None: all.
-        exclude: users who are left out before the first are counted, such as those that settings were chosen on.
+        exclude: users who are left out before the first are counted, such as those that settings were chosen on, by
+            their names in the file or their ids; `check_excluded` says whether they are there.
         tell: is told who and what is left out.
         wrote: the side of a pair that its person wrote, the same for all or by user.
 
@@ -101,7 +102,7 @@ def read_people(
     sides, usual = ({}, wrote) if isinstance(wrote, str) else (wrote, ASKS)
     if unknown := sides.keys() - {history.user_id for history in everyone}:
         raise ValueError(f"the set {name!r} says what {min(unknown)!r} wrote, but holds no such user.")
-    histories = [history for history in everyone if history.user_id not in exclude]
+    histories = [history for history in everyone if not {history.name, history.user_id} & set(exclude)]
     twice = [user for user, count in Counter(history.user_id for history in histories).items() if count > 1]
     if twice:
         raise ValueError(
@@ -123,6 +124,18 @@ def read_people(
     if empty := sum(_has_empty_side(raw) for history in histories for raw in history.samples):
         tell(f"the set {name!r}: {empty} pairs left out, with an empty query or response")
     return people[:first]
+
+
+def check_excluded(names: Collection[str], paths: Sequence[Path]) -> None:
+    """Whether every user who is to be left out is in one file at least: a slip of the pen would leave them in.
+
+    Raises:
+        CliError: a file cannot be read.
+        ValueError: one is in none.
+    """
+    there = {name for path in paths for history in read_histories(path) for name in (history.name, history.user_id)}
+    if unknown := sorted(set(names) - there):
+        raise ValueError(f"{unknown[0]!r} is to be left out, but no set has such a user.")
 
 
 def _has_empty_side(raw: Mapping[str, str]) -> bool:

@@ -18,10 +18,10 @@ from typing import Any, Protocol, Self
 from app.errors import ServiceError
 from engine.evaluation import Evaluation
 from evaluation.judge.answers import Answers, keep_answers
-from evaluation.measure.claim import claim
+from evaluation.measure.claim import check_again, claim, measured_with
 from evaluation.measure.grid import FROM_OTHERS, Cell, Grid
 from evaluation.measure.methods import Answering, Methods, UnmeasurableError, how_made
-from evaluation.measure.people import DIGITS, Person, read_people
+from evaluation.measure.people import DIGITS, Person, check_excluded, read_people
 from evaluation.measure.scores import answer_test, prompt_tokens, summarised
 from evaluation.measure.searches import Searches, SearchFailedError
 from evaluation.names import BASELINES, CONTROLS
@@ -54,22 +54,31 @@ class Run:
 
     Args:
         tell: is told who and what is left out, and what the folder has of other code.
+        again: the grid.json of a run that is to be made again.
 
     Raises:
-        RunError: the folder holds a run that measures otherwise.
+        RunError: the folder holds a run that measures otherwise, or the run to be made again was another.
         InvalidEncodingError: a text is none that can be kept.
         BaseModelError: a base is not there.
         CliError, ValueError: a set cannot be read.
     """
 
-    def __init__(self, grid: Grid, folder: Path, tell: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, grid: Grid, folder: Path, tell: Callable[[str], None] = lambda _: None, again: Path | None = None
+    ) -> None:
         self._grid, self._folder = grid, folder
+        if excluded := {user for of in grid.sets for user in of.exclude}:
+            check_excluded(excluded, [path for of in grid.sets for path in of.paths])
         self._people = {
             of.name: read_people(of.name, of.paths, of.first, of.exclude, tell, of.wrote) for of in grid.sets
         }
         self._open = ExitStack()
         self._searches: dict[str, Searches] = {}
-        self._weights = {name: digest[:DIGITS] for name, digest in claim(folder, grid, self._people).items()}
+        told = measured_with(grid, self._people)
+        for unlike in check_again(again, told) if again else ():
+            tell(f"answers may differ from those of {again} in a word here and there: {unlike}")
+        claim(folder, told)
+        self._weights = {name: digest[:DIGITS] for name, digest in told["weights"].items()}
         for name, people in self._people.items():
             if len(people) == 1 and (left_out := [method for method in grid.methods if method in FROM_OTHERS]):
                 tell(f"the set {name!r} has one user, so it is measured without {' and '.join(left_out)}")
@@ -87,8 +96,9 @@ class Run:
     ) -> None:
         self._open.close()
 
-    def adopt(self, rows: Iterable[Row]) -> list[Row]:
-        """Take over rows that were measured before, such as the committed ones; those that were taken.
+    def adopt(self, rows: Iterable[Row], searches: Iterable[SearchRecord] = ()) -> list[Row]:
+        """Take over rows that were measured before, such as the committed ones, and what their searches tried; the
+        rows that were taken.
 
         None is taken of another history or split, of other weights, none that was trained or asked with other job
         options, none of a control, which depends on who else is in the set, and none of the memory prompt beside a
@@ -99,7 +109,10 @@ class Run:
         taken = [row for row in rows if row.key in missing and self._belongs(row, missing[row.key])]
         chose = {row.key: row for row in [*taken, *read(self._folder, Row)] if row.method == "milp"}
         taken = [row for row in taken if row.method != "milp_memory" or _same_choice(row, chose)]
+        tried: dict[tuple[tuple[str, ...], int | None], SearchRecord] = {(of.key, of.winner): of for of in searches}
         for row in taken:
+            if (search := tried.get((row.key, row.trial))) is not None:
+                append(self._folder, search)
             append(self._folder, row)
         return taken
 

@@ -45,6 +45,8 @@ from evaluation.tables.quality_tables import NO_JUDGE, NO_LABELS, labels_of_othe
 FEW_USERS = 15
 """Below so many users, a percentile bootstrap interval is too narrow to be believed as it stands."""
 
+_BY_CHANCE = 0.05
+"""From this p on a difference is said to be luck perhaps, though its interval, narrow over few users, excludes zero."""
 _NAMED = 10
 """Users who are named where MiLP loses; of more, the rest are counted."""
 
@@ -83,7 +85,8 @@ def _measured(group: Group) -> list[str]:
     methods = ordered(group.methods)
     users, seeds = numbers.count(len(group.users), "user"), numbers.count(len(group.seeds), "seed")
     what = _listed([label(method) for method in methods]) or "nothing but variants"
-    said = [f"Measured on {users} with {seeds}{a_user}: {what}."]
+    unlike = " at most" if len(set(group.seeds_of.values())) > 1 else ""
+    said = [f"Measured on {users} with {seeds}{unlike}{a_user}: {what}."]
     absent = [label(method) for method in METHODS if method not in group.methods]
     if absent:
         said.append(f"Not measured: {_listed(absent)}.")
@@ -108,9 +111,12 @@ def _gain(group: Group, metric: Metric) -> list[str]:
 def _certainty(found: Comparison) -> str:
     if found.low is None or found.high is None:
         return "With one user there is no interval: it may be luck."
-    if found.low > 0 or found.high < 0:
-        return f"The interval excludes zero (p {numbers.p_value(found)})."
-    return f"The interval includes zero (p {numbers.p_value(found)}): it may be luck."
+    p = numbers.p_value(found)
+    if not (found.low > 0 or found.high < 0):
+        return f"The interval includes zero (p {p}): it may be luck."
+    if found.p is not None and found.p >= _BY_CHANCE:
+        return f"The interval excludes zero, the permutation test (p {p}) does not: it may be luck."
+    return f"The interval excludes zero (p {p})."
 
 
 def _losses(group: Group) -> list[str]:
@@ -213,8 +219,11 @@ def _gaps(group: Group) -> list[str]:
         said.append(
             f"Only {numbers.count(len(group.users), 'user')}: intervals over so few are narrower than they should be."
         )
+    once = [method for method, seeds in group.seeds_of.items() if seeds == 1]
     if len(group.seeds) == 1:
         said.append("Only one seed: how far chance in training and search moves these figures is not known.")
+    elif once:
+        said.append(f"Only one seed of {_listed([label(method) for method in ordered(once)])}: as uncertain as that.")
     counts = {method: len(per_user(group.rows, method, ROUGE_L.name)) for method in group.methods}
     if len(set(counts.values())) > 1:
         least = min(ordered(counts), key=lambda method: counts[method])

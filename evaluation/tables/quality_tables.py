@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from evaluation.judge.judgements import Judgement, win_rates
 from evaluation.judge.labels import Agreement
-from evaluation.names import BASELINES, LOSS, METRICS, PERSONA_F1, ROUGE_1, ROUGE_L, Metric, label, ordered
+from evaluation.names import LOSS, METRICS, PERSONA_F1, ROUGE_1, ROUGE_L, Metric, label, ordered
 from evaluation.statistics import Estimate, Group, compared, estimate, improvement, per_user
 from evaluation.tables import numbers, paper
 from evaluation.tables.markdown import Table
@@ -56,13 +56,10 @@ def quality(group: Group, metrics: Sequence[Metric] = METRICS) -> Table:
 
 def _unlike_seeds(group: Group) -> str:
     """How many seeds each trained method has, where they differ; empty where all have as many."""
-    seeds: dict[str, set[int]] = {}
-    for row in group.rows:
-        if row.method not in BASELINES and not row.variant:
-            seeds.setdefault(row.method, set()).add(row.seed)
-    if len({len(found) for found in seeds.values()}) < 2:
+    seeds = group.seeds_of
+    if len(set(seeds.values())) < 2:
         return ""
-    return "; ".join(f"{label(method)} {len(seeds[method])}" for method in ordered(seeds))
+    return "; ".join(f"{label(method)} {seeds[method]}" for method in ordered(seeds))
 
 
 def improvements(groups: Sequence[Group]) -> Table:

@@ -80,6 +80,8 @@ def test_rows_that_are_known_are_not_measured_again(tmp_path: Path, people: Path
     [
         (("--method", "magic"), "Input should be"),
         (("--method", "other_user"), "other_user needs the method milp"),
+        (("--exclude", "adda"), "'adda' is to be left out, but no set has such a user"),
+        (("--known", "results", "--keep-texts"), "has no texts to keep: leave --known out"),
     ],
 )
 def test_what_cannot_be_measured_ends_the_command_with_the_reason(

@@ -34,6 +34,7 @@ def test_a_file_is_only_converted_without_a_service_and_what_was_left_out_is_tol
     assert ran.code == 0, ran.err
     assert ran.out.splitlines() == [
         "3 samples of 2 users. Users are those of the column user_id, or the one named for the file.",
+        "Fewer than 20 samples, too few to learn from: 2 of 2 users.",
         "Left out: 1 x column 'score', which is none of query, response, user_id, time, kind, profile (line 1).",
         "Left out: 1 x pair with an empty side (line 6).",
         "out.jsonl: 2 users, one a line. Send them with: milp import out.jsonl",
@@ -93,6 +94,11 @@ def test_a_name_says_whose_a_file_is_or_whose_of_a_file_are_wanted(tmp_path: Pat
     assert [user.name for user in converted("malp.json", "pat", as_format="malp").users] == ["pat"]
     with pytest.raises(CliError, match="holds no user 'pat'"):
         converted("malp.json", "pat", "sam", as_format="malp")
+    assert [user.name for user in converted("amazonqa_people.json", "amazon-OTHER", as_format="amazonqa").users] == [
+        "amazon-OTHER"
+    ]
+    with pytest.raises(CliError, match="holds no user 'pat'"):
+        converted("amazonqa_people.json", "pat", as_format="amazonqa")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -125,7 +131,8 @@ def test_converted_histories_are_sent_and_one_refused_does_not_keep_back_the_oth
     (job,) = client.jobs(user_id=long)
     client.cancel(job["id"])
     assert ran.out.splitlines()[1:] == [
-        f"{long}: 24 samples added, 0 known before, 24 in all; job {job['id']} (milp status {job['id']})"
+        "Fewer than 20 samples, too few to learn from: 1 of 2 users.",
+        f"{long}: 24 samples added, 0 known before, 24 in all; job {job['id']} (milp status {job['id']})",
     ]
     assert (ran.code, ran.err.splitlines()) == (1, [ran.err.strip()])
     assert ran.err.startswith(f"milp: 1 of 2 users were refused. {short}: 3 samples are too few")

@@ -52,6 +52,11 @@ def test_a_line_may_be_one_question_with_its_one_answer() -> None:
     assert times(result, "amazon-B") == ["2014-05-13T16:53:20+00:00"]
 
 
+def test_a_products_text_may_be_paragraphs() -> None:
+    line = {"asin": "B", "question": "q?", "answer": "r.", "title": "A lamp", "description": ["It dims.", "", "E14."]}
+    assert imported("amazonqa", json.dumps(line)).users[0].profile == "A lamp\nIt dims.\nE14."
+
+
 @pytest.mark.parametrize("seconds", ["1375574400", "1375574400.0", "1.3755744e9", '"1375574400"'])
 def test_whole_seconds_are_read_however_they_are_written(seconds: str) -> None:
     result = imported("amazonqa", f'{{"asin": "B", "question": "q?", "answer": "r.", "unixTime": {seconds}}}')

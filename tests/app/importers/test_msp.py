@@ -20,6 +20,22 @@ def test_lines_with_the_same_earlier_responses_are_one_users() -> None:
     assert all(re.fullmatch(r"msp-[0-9a-f]{12}", user.user_id) for user in result.users)
 
 
+def test_lines_whose_history_grows_or_slides_are_one_users() -> None:
+    said = [f"said {i}" for i in range(7)]
+    growing = [f"q{i}\t{said[i]}\t" + "\t".join(said[:i]) for i in range(1, 7)]
+    sliding = [f"q{i}\tother {i}\t" + "\t".join(f"other {k}" for k in range(max(0, i - 3), i)) for i in range(1, 7)]
+    mixed = [line for both in zip(growing, sliding, strict=True) for line in both]
+    grown, slid = pairs(imported("msp", "\n".join(mixed))).values()
+    assert grown == [(f"q{i}", said[i]) for i in range(1, 7)]
+    assert slid == [(f"q{i}", f"other {i}") for i in range(1, 7)]
+
+
+def test_what_anybody_says_makes_nobody_the_same() -> None:
+    lines = [f"q\tr{i}\tok\ta{i}\tb{i}" for i in range(40)]
+    lines += [f"q\thello\tok\tthanks\tc{i}\td{i}" for i in range(40)]
+    assert len(pairs(imported("msp", "\n".join(lines)))) == 80
+
+
 def test_a_named_user_has_all_lines_with_or_without_history() -> None:
     assert pairs(imported("msp", "q1\tr1\nq2\tr2\told", user="ann")) == {"ann": [("q1", "r1"), ("q2", "r2")]}
 

@@ -59,7 +59,7 @@ def test_lines_that_name_no_user_are_the_named_users() -> None:
     ("text", "kind", "said"),
     [
         (LINE + "\n{oops", InvalidJsonError, "line 2: the text is not JSON"),
-        (LINE + "\n[]", InvalidInputError, "line 2"),
+        (LINE + "\n[]", InvalidImportError, "line 2 is a list. Put each of its objects on a line"),
         (LINE + '\n{"prompt": "a", "completion": "b"}', InvalidInputError, "line 2: messages"),
         ('{"messages": [{"content": "a"}]}', InvalidInputError, "line 1: messages.0.role"),
         ('{"messages": [], "user": 7}', InvalidInputError, "line 1: user"),

@@ -1,77 +1,20 @@
-"""The judge, asked over real HTTP: a small server in a thread that answers as a chat endpoint does."""
+"""The judge, asked over real HTTP."""
 
 from __future__ import annotations
 
-import json
 import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from evaluation.judge.asking import Judge, JudgeError, judge_run, main, verdict
 from evaluation.judge.judgements import Judgement, read_judgements, win_rates
+from tests.evaluation.judge.server import Reply, Server
 from tests.evaluation.made import keep_answers
 
-Reply = tuple[int, str]
 MILP_BASE = [("milp", "base")]
-
-
-class Server:
-    """Answers each question by `reply`, which gets answers A and B; the requests it got are kept."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []
-        self.reply: Callable[[str, str], Reply] = lambda _a, _b: (200, "Verdict: tie")
-        self.encoding = "identity"
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.requests.append((self.path, dict(self.headers), body))
-                asked = body["messages"][0]["content"]
-                found = re.search(r"<answer_A>\n(.*)\n</answer_A>\n<answer_B>\n(.*)\n</answer_B>", asked)
-                assert found
-                status, text = outer.reply(*found.groups())
-                content = json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode()
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(content)))
-                self.send_header("Content-Encoding", outer.encoding)
-                self.send_header("Retry-After", "0")
-                with suppress(ConnectionError):  # one that was too slow is not waited for
-                    self.end_headers()
-                    self.wfile.write(content)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    running = Server()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def judge(server: Server) -> Iterator[Judge]:
-    with Judge(server.url, "some-model", attempts=3, pause=0.0) as made:
-        yield made
 
 
 def prefers(what: str) -> Callable[[str, str], Reply]:
@@ -141,6 +84,20 @@ def test_a_busy_server_is_asked_again(tmp_path: Path, server: Server, judge: Jud
     server.reply = lambda a, _b: (next(statuses), "Verdict: A" if a == "one" else "Verdict: B")
     assert judged(tmp_path, judge)[0].outcome == "first"
     assert len(server.requests) == 4
+
+
+def test_a_model_that_takes_no_temperature_is_asked_without(tmp_path: Path, server: Server, judge: Judge) -> None:
+    keep_answers(tmp_path, "u0", "milp", ["good"] * 2)
+    keep_answers(tmp_path, "u0", "base", ["bad"] * 2)
+
+    def reply(a: str, b: str) -> Reply:
+        if "temperature" in server.requests[-1][2]:
+            return 400, "'temperature' does not support 0 with this model"
+        return prefers("good")(a, b)
+
+    server.reply = reply
+    assert [given.outcome for given in judged(tmp_path, judge)] == ["first", "first"]
+    assert ["temperature" in body for _, _, body in server.requests] == [True, False, False, False, False]
 
 
 def test_a_server_that_stays_broken_or_refuses_is_an_error_that_says_what_to_do(

@@ -11,6 +11,7 @@ from evaluation.measure.claim import GRID_FILE, RunError
 from evaluation.measure.grid import read_grid
 from evaluation.measure.run import Run
 from evaluation.rows import Row, read
+from tests.evaluation.measure.people_files import write_people
 from tests.evaluation.measure.runs import grid_of, measure
 
 
@@ -59,3 +60,30 @@ def test_other_settings_in_the_environment_are_another_grid(tmp_path: Path, monk
     monkeypatch.setenv("MILP_LABEL_SMOOTHING", "0.3")
     with pytest.raises(RunError, match=r"measures otherwise \(other job_options\)"):
         Run(grid, folder)
+
+
+def test_a_run_is_not_made_again_with_other_settings_or_histories(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    measure(grid_of(tmp_path, "llama", methods=["base"]), folder)
+    again = read_grid(folder / GRID_FILE)
+    monkeypatch.setenv("MILP_LEARNING_RATE", "0.0005")
+    with pytest.raises(
+        RunError, match=r"measured otherwise: job_options\.learning_rate 0\.004, here 0\.0005\. Set the"
+    ):
+        Run(again, tmp_path / "again", again=folder / GRID_FILE)
+    monkeypatch.delenv("MILP_LEARNING_RATE")
+    write_people(tmp_path / "people.jsonl", "ada", "eve")
+    with pytest.raises(RunError, match=r"measured otherwise: histories\.people"):
+        Run(again, tmp_path / "again", again=folder / GRID_FILE)
+    assert not (tmp_path / "again").exists()
+
+
+def test_where_last_digits_may_differ_a_run_made_again_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run"
+    measure(grid_of(tmp_path, "llama", methods=["base"]), folder)
+    monkeypatch.setenv("MILP_TORCH_THREADS", "3")
+    told: list[str] = []
+    with Run(read_grid(folder / GRID_FILE), tmp_path / "again", told.append, folder / GRID_FILE):
+        assert any("computed.threads" in said and said.endswith("here 3") for said in told)

@@ -67,6 +67,16 @@ def test_variants_of_a_search_are_of_milp_alone() -> None:
     assert {cell.method for cell in chosen.cells(USERS) if cell.variant} == {"milp"}
 
 
+def test_a_method_or_seed_that_is_named_twice_is_measured_once() -> None:
+    chosen = grid(seeds=[0, 0], methods=["milp", "base", "milp"])
+    assert (chosen.seeds, chosen.methods) == ([0], ["milp", "base"])
+
+
+def test_a_base_in_the_folder_one_is_in_has_that_folders_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert list(grid(bases=["."]).named_bases) == [tmp_path.name]
+
+
 def test_paths_are_relative_to_the_file_and_a_folder_is_named_without_where_it_lies(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     file = tmp_path / "g.toml"
@@ -85,6 +95,9 @@ def test_paths_are_relative_to_the_file_and_a_folder_is_named_without_where_it_l
         ('bases = ["b"]\ncolour = 1\n[[sets]]\nname = "s"\npaths = ["p"]', "colour: Extra inputs"),
         ('bases = ["b"]\noptions = { colour = 1 }\n[[sets]]\nname = "s"\npaths = ["p"]', "options: colour: Extra"),
         ('bases = ["b"]\noptions = { seed = 1 }\n[[sets]]\nname = "s"\npaths = ["p"]', "options: seed is none of"),
+        ('bases = ["b"]\noptions = { with_memory = true }\n[[sets]]\nname = "s"\npaths = ["p"]', "method milp_memory"),
+        ('bases = ["b"]\noptions = { trials = 9 }\n[[sets]]\nname = "s"\npaths = ["p"]', "`trials` of the grid"),
+        ('bases = ["b"]\noptions = { surrogate = "random" }\n[[sets]]\nname = "s"\npaths = ["p"]', "method random"),
         ('bases = ["b"]\nseeds = [-1]\n[[sets]]\nname = "s"\npaths = ["p"]', "seeds.0: Input should be greater"),
         ('bases = ["b"]\n[sensitivity]\nhistory = [2.0]\n[[sets]]\nname = "s"\npaths = ["p"]', "less than or equal"),
         ('bases = ["b", "b"]\n[[sets]]\nname = "s"\npaths = ["p"]', "two bases have the same name"),

@@ -99,7 +99,9 @@ def test_random_search_beside_milp_is_the_one_it_is_alone(tmp_path: Path) -> Non
 def test_rows_measured_before_are_not_measured_again_and_serve_the_controls(whole: Whole, tmp_path: Path) -> None:
     known = [row for row in read(whole.folder, Row) if row.method in ("base", "milp")]
     with Run(whole.with_only("base", "milp", "milp_memory", "other_user"), tmp_path / "second") as run:
-        assert len(run.adopt([replace(row, per_sample={}) for row in known])) == 4
+        tried = [search for search in read(whole.folder, SearchRecord) if search.method == "milp"]
+        assert len(run.adopt([replace(row, per_sample={}) for row in known], read(whole.folder, SearchRecord))) == 4
+        assert read(tmp_path / "second", SearchRecord) == tried
         assert run.adopt(known) == []
         listener = Silent()
         assert run.measure(listener) == []

@@ -30,8 +30,10 @@ def test_a_gain_is_said_with_scores_interval_and_certainty() -> None:
     words = said(rows("base", [10.0] * 5), rows("malp", [9.0] * 5), rows("milp", [15.0] * 5))
     assert (
         "In ROUGE-L MiLP gains +5.00 (+5.00 to +5.00) against the best baseline, Base (15.00 against 10.00, +50.0 % "
-        "(+50.0 to +50.0) relative), better for 5 and worse for 0 of 5 users. The interval excludes zero (p 0.062)."
+        "(+50.0 to +50.0) relative), better for 5 and worse for 0 of 5 users. The interval excludes zero, "
+        "the permutation test (p 0.062) does not: it may be luck."
     ) in words  # of 32 ways to give five signs, two are as far from zero
+    assert "The interval excludes zero (p 0.031)." in said(rows("base", [10.0] * 6), rows("milp", [15.0] * 6))
     assert "In Persona F1 MiLP gains +0.50" in words
     assert "For no user is MiLP's ROUGE-L below that of Base." in words
 
@@ -128,6 +130,14 @@ def test_what_makes_the_figures_weak_is_said() -> None:
     assert "No control was measured" in words
     many = [one for seed in (0, 1) for one in rows("milp", [1.0] * 20, seed=seed)]
     assert "Only" not in said(many)
+
+
+def test_what_was_measured_with_fewer_seeds_than_milp_is_named() -> None:
+    milp = [one for seed in (0, 1) for one in rows("milp", [1.0] * 20, seed=seed)]
+    words = said(milp, rows("random", [2.0] * 20), rows("default_lora", [2.0] * 20), rows("base", [1.0] * 20))
+    assert "Measured on 20 users with 2 seeds at most" in words
+    assert "Only one seed of One default LoRA and Random search: as uncertain as that." in words
+    assert "Base" not in words.split("Only one seed of ")[1]
 
 
 def test_without_milp_or_without_a_baseline_nothing_is_compared() -> None:
