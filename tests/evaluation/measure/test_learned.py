@@ -176,7 +176,7 @@ def test_the_domains_lora_knows_everyone_but_the_person(
     everything = [*bob.known, *(sample for person in people for sample in person.split.test)]
     assert not set(texts(learned.samples)) & set(texts(everything))
     assert learned.course.profile == ""
-    assert len(learned.candidates) == 1
+    assert [candidate.configuration for candidate in learned.candidates] == [Configuration((True, True, True), 1, 16)]
 
 
 def test_a_control_of_one_user_alone_cannot_be_measured(tmp_path: Path) -> None:
