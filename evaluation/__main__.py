@@ -20,7 +20,7 @@ from app.errors import ServiceError
 from engine.errors import EngineError
 from evaluation.measure.claim import RunError
 from evaluation.measure.grid import Grid, GridError, SetOf, checked_grid, read_grid
-from evaluation.measure.people import ASKS, Side
+from evaluation.measure.people import ASKS, Side, names_in
 from evaluation.measure.progress import Progress
 from evaluation.measure.run import Run
 from evaluation.results_files import file_name, read_all, read_searches
@@ -74,11 +74,20 @@ def evaluate(
             raise GridError(
                 "--wrote is for the files of --data; in a grid each set says for itself what its people wrote."
             )
+        again = grid if grid is not None and grid.suffix == ".json" else None
+        if again is not None and (data or users or exclude or trials or base):
+            raise GridError(
+                f"{again} makes a run again, on the same people and bases with the same trials: leave --data, --users, "
+                "--exclude, --trials and --base out, or write another grid."
+            )
         chosen = read_grid(grid or GRIDS / _named(bool(data), full))
         if known is not None and (keep_texts or chosen.keep_texts):
-            raise GridError("what --known takes over has no texts to keep: leave --known out, or the texts.")
+            raise GridError(
+                "what --known takes over has no texts to keep: leave it out, or name a folder without texts."
+            )
+        sets = _sets(data, wrote, chosen, None if full or grid is not None else FIRST_USERS, users)
         changes = {
-            "sets": _sets(data, wrote, chosen, None if full or grid is not None else FIRST_USERS, users, exclude or []),
+            "sets": _without(exclude, sets) if exclude else sets,
             "seeds": list(range(seeds)) if seeds else chosen.seeds,
             "trials": trials or chosen.trials,
             "methods": methods or chosen.methods,
@@ -86,7 +95,6 @@ def evaluate(
             "keep_texts": keep_texts or chosen.keep_texts,
         }
         chosen = checked_grid({**chosen.model_dump(), **changes})
-        again = grid if grid is not None and grid.suffix == ".json" else None
         with Run(chosen, out, lambda said: typer.echo(said, err=True), again) as run:
             if known is not None:
                 taken = run.adopt(read_all(known), read_searches(known))
@@ -119,13 +127,19 @@ def _named(with_data: bool, full: bool) -> str:
     return "cut.toml" if with_data else "examples.toml"
 
 
-def _sets(
-    data: list[Path] | None, wrote: Side, grid: Grid, first: int | None, users: int | None, exclude: list[str]
-) -> list[SetOf]:
+def _sets(data: list[Path] | None, wrote: Side, grid: Grid, first: int | None, users: int | None) -> list[SetOf]:
     named = [SetOf(name=file_name(path.stem), paths=[path], first=first, wrote=wrote) for path in data or ()]
+    return [of.model_copy(update={"first": users or of.first}) for of in named or grid.sets]
+
+
+def _without(users: list[str], sets: list[SetOf]) -> list[SetOf]:
+    """The sets without these users, each of whom is in one of them at least."""
+    there = [names_in(of.paths) for of in sets]
+    if unknown := sorted(set(users) - set().union(*there)):
+        raise GridError(f"{unknown[0]!r} is to be left out, but no set has such a user.")
     return [
-        of.model_copy(update={"first": users or of.first, "exclude": [*of.exclude, *exclude]})
-        for of in named or grid.sets
+        of.model_copy(update={"exclude": [*of.exclude, *(user for user in users if user in names)]})
+        for of, names in zip(sets, there, strict=True)
     ]
 
 

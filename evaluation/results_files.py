@@ -11,7 +11,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,8 +42,12 @@ _FIRST = (
 
 K = TypeVar("K", SearchRecord, Judgement, Label)
 """What is kept beside the rows."""
+S = TypeVar("S", Row, SearchRecord, Judgement, Label)
+"""What is of a set."""
 J = TypeVar("J", Judgement, Label)
 """What was said of answers."""
+_Lines = dict[Path, list[dict[str, Any]]]
+"""What files are to hold."""
 
 _JUDGED, _LABELS, _SEARCHES = "judged", "labels", "searches"
 _LEFT_OUT = "per_sample"
@@ -71,23 +75,26 @@ def merge(folder: Path, results: Path = RESULTS, *, timed: bool = True) -> list[
     Raises:
         ValueError: a file of the run, or a file of results that its rows go into, is of another version.
     """
-    # All is read before anything is written: a file of another version ends it with nothing half-merged.
-    rows_found, searches = read(folder, Row), read(folder, SearchRecord)
-    judgements, labels = read_judgements(folder), read_labels(folder)
-    written = []
-    for name, rows in _by_set(rows_found).items():
-        if not timed:
-            rows = [replace(row, seconds=math.nan) for row in rows]
+    # Everything is read before anything is written: what cannot be read leaves the results as they were.
+    changed: dict[str, tuple[list[Row], list[Row]]] = {}
+    lines: _Lines = {}
+    for name, rows in _by_set(read(folder, Row)).items():
         path = results / f"{file_name(name)}.json"
+        newer = rows if timed else [replace(row, seconds=math.nan) for row in rows]
         known = read_file(path) if path.exists() else []
-        _leave_out_opinions(results / _JUDGED / path.name, Judgement, known, rows)
-        _leave_out_opinions(results / _LABELS / path.name, Label, known, rows)
-        write_file(path, [*rows_not_stale(known, rows), *rows])
-        written.append(path)
-    written += _merge_beside(results / _SEARCHES, searches, SearchRecord)
-    written += _merge_beside(results / _JUDGED, judgements, Judgement)
-    written += _merge_beside(results / _LABELS, labels, Label)
-    return written
+        changed[name] = known, newer
+        lines[path] = _row_lines([*rows_not_stale(known, newer), *newer])
+
+    def as_they_are(said: list[J], name: str) -> list[J]:
+        return opinions_not_stale(said, *changed[name]) if name in changed else said
+
+    searches, judged, labels = read(folder, SearchRecord), read_judgements(folder), read_labels(folder)
+    lines |= _beside(results / _SEARCHES, SearchRecord, searches, changed, lambda known, _: known)
+    lines |= _beside(results / _JUDGED, Judgement, judged, changed, as_they_are)
+    lines |= _beside(results / _LABELS, Label, labels, changed, as_they_are)
+    for path, some in lines.items():
+        _write_lines(path, some)
+    return list(lines)
 
 
 def read_all(results: Path = RESULTS) -> list[Row]:
@@ -112,7 +119,7 @@ def read_searches(results: Path = RESULTS) -> list[SearchRecord]:
 
 def write_file(path: Path, rows: Iterable[Row]) -> None:
     """Write rows, each measurement once, sorted, a line each."""
-    _write_lines(path, [_numbers(row) for row in sorted(latest(rows), key=_place)])
+    _write_lines(path, _row_lines(rows))
 
 
 def read_file(path: Path) -> list[Row]:
@@ -121,7 +128,7 @@ def read_file(path: Path) -> list[Row]:
     Raises:
         ValueError: a line has a column that rows do not have, or lacks one that they need.
     """
-    loaded = json.loads(path.read_text(encoding="utf-8"))
+    loaded = _json(path)
     if not isinstance(loaded, list):
         raise ValueError(
             f"{path.name} is no file of results: copy those (a run's is results.json) into a folder of their own"
@@ -155,40 +162,51 @@ def rounded(value: Any) -> Any:
     return float(f"{value:.{_DIGITS}g}") if math.isfinite(value) else None
 
 
-def _leave_out_opinions(path: Path, kind: type[J], known: Sequence[Row], newer: Sequence[Row]) -> None:
-    """Of what was said, keep what is about answers that still are as they were."""
-    if path.exists():
-        kept = opinions_not_stale(_read_lines(path, kind), known, newer)
-        _write_lines(path, [rounded(asdict(said)) for said in kept])
-
-
-def _by_set(rows: Iterable[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(row.set, []).append(row)
-    return found
-
-
-def _merge_beside(results: Path, found: Iterable[K], kind: type[K]) -> list[Path]:
-    """Write what is kept beside the rows, a file for each set, each key once."""
-    files: dict[Path, dict[tuple[str, ...], K]] = {}
+def _by_set(found: Iterable[S]) -> dict[str, list[S]]:
+    of: dict[str, list[S]] = {}
     for item in found:
-        path = results / f"{file_name(item.set)}.json"
-        if path not in files:
-            files[path] = {known.key: known for known in (_read_lines(path, kind) if path.exists() else [])}
-        files[path][item.key] = item
-    for path, kept in files.items():
-        _write_lines(path, [rounded(asdict(kept[key])) for key in sorted(kept)])
-    return list(files)
+        of.setdefault(item.set, []).append(item)
+    return of
+
+
+def _beside(
+    results: Path,
+    kind: type[K],
+    found: Sequence[K],
+    sets: Iterable[str],
+    kept: Callable[[list[K], str], list[K]],
+) -> _Lines:
+    """What is kept beside the rows of these sets and of those that something was found of, each key once.
+
+    Args:
+        kept: what of a set is still true.
+    """
+    lines: _Lines = {}
+    new = _by_set(found)
+    for name in dict.fromkeys([*sets, *new]):
+        path = results / f"{file_name(name)}.json"
+        known: list[K] = _read_lines(path, kind) if path.exists() else []
+        both = [*kept(known, name), *new.get(name, [])]
+        if known or both:
+            by_key = {item.key: item for item in both}
+            lines[path] = [rounded(asdict(by_key[key])) for key in sorted(by_key)]
+    return lines
 
 
 def _read_beside(results: Path, kind: type[K]) -> list[K]:
     return [found for path in sorted(results.glob("*.json")) for found in _read_lines(path, kind)]
 
 
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path.parent.name}/{path.name} is no JSON: {error}") from None
+
+
 def _read_lines(path: Path, kind: type[K]) -> list[K]:
     try:
-        return [kind(**line) for line in json.loads(path.read_text(encoding="utf-8"))]
+        return [kind(**line) for line in _json(path)]
     except TypeError as error:
         raise ValueError(f"{path.parent.name}/{path.name} does not hold lines of this version: {error}") from None
 
@@ -196,6 +214,10 @@ def _read_lines(path: Path, kind: type[K]) -> list[K]:
 def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json_lines(lines), encoding="utf-8")
+
+
+def _row_lines(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    return [_numbers(row) for row in sorted(latest(rows), key=_place)]
 
 
 def _place(row: Row) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from app.cli.errors import CliError
 from app.cli.histories import History, choose
 from app.cli.new_file import write_new_file
 from app.errors import ServiceError
-from app.importers.formats import convert, names_users
+from app.importers.formats import convert, format_of
 from app.importers.given import Given
 from app.importers.milp import as_jsonl, sample_row
 from app.importers.reading import Source
@@ -20,10 +20,15 @@ from app.settings import Settings
 
 @dataclass(frozen=True)
 class Conversion:
-    """A file made into histories, of the users that were asked for."""
+    """A file made into histories, of the users that were asked for.
+
+    Args:
+        fewest: samples that a person needs for a job.
+    """
 
     imported: Imported
     users: tuple[ImportedUser, ...]
+    fewest: int
 
     @property
     def histories(self) -> list[History]:
@@ -33,6 +38,9 @@ class Conversion:
         yield from self.imported.in_words()
         if len(self.users) < len(self.imported.users):
             yield f"Of these users, {len(self.users)} asked for."
+        if short := sum(len(user.samples) < self.fewest for user in self.users):
+            few = f"Fewer than {self.fewest} samples here, without more too few to learn from"
+            yield f"{few}: {short} of {len(self.users)}."
 
 
 def convert_file(
@@ -48,18 +56,21 @@ def convert_file(
     Raises:
         CliError: naming the file and what is wrong.
     """
+    known = format_of(format_name)
     given = Given(
         _source(file),
         Limits(settings.max_sample_chars, settings.max_profile_chars),
         _source(second) if second else None,
-        names[0] if len(names) == 1 and not names_users(format_name) else None,
+        names[0] if len(names) == 1 and not (known and known.names_users) else None,
     )
     try:
         imported = convert(format_name, given)
     except ServiceError as error:
         raise CliError(f"{file}: {error.detail}") from error
     wanted = {history.name for history in choose([_history(user) for user in imported.users], names, str(file))}
-    return Conversion(imported, tuple(user for user in imported.users if user.name in wanted))
+    return Conversion(
+        imported, tuple(user for user in imported.users if user.name in wanted), settings.min_history_samples
+    )
 
 
 def write_new(conversion: Conversion, out: Path) -> None:

@@ -45,9 +45,9 @@ FORMATS: dict[FormatName, Format] = {
 NAMES: tuple[str, ...] = get_args(FormatName)
 
 
-def names_users(name: str) -> bool:
-    """Whether files of a format always say whose a pair is; False where there is no such format."""
-    return any(key == name and known.names_users for key, known in FORMATS.items())
+def format_of(name: str) -> Format | None:
+    """The format of this name, None where there is none."""
+    return next((known for key, known in FORMATS.items() if key == name), None)
 
 
 def convert(name: str, given: Given) -> Imported:
@@ -58,7 +58,7 @@ def convert(name: str, given: Given) -> Imported:
         InvalidEncodingError, InvalidJsonError, InvalidInputError: a place in it is wrong.
         EmptyHistoryError: not one pair of it can be used.
     """
-    known = next((known for key, known in FORMATS.items() if key == name), None)
+    known = format_of(name)
     if known is None:
         raise InvalidImportError(f"There is no format {name!r}. It is one of {', '.join(NAMES)}.")
     if known.second is None and given.second is not None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 
 from app.errors import InvalidImportError
 from app.importers.given import Given
@@ -17,10 +16,6 @@ from app.importers.result import UNREAD_TIME, Collector, Imported
 
 _HASHES = "###"
 _PCHATBOT_COLUMNS = 6
-_FEWEST_SHARED = 2
-"""Texts of a history that a person's earlier lines have to have, for it to be theirs; the same history always is."""
-_MANY = 16
-"""Users who share a text before it is taken for nobody's own."""
 _WIDE = "\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef"
 _GAPS = re.compile(f"(?<=[{_WIDE}]) +| +(?=[{_WIDE}])")
 """Chinese, Japanese and Korean come cut into words with spaces between, which nobody writes."""
@@ -33,9 +28,10 @@ def read(given: Given) -> Imported:
       Pchatbot's times are seconds that its makers have shifted: the days are not true, the order is.
     * `query, response, history...`, with tabs or `###` between. The history is what that user said before, without
       what it answered: it tells users apart where none is named, and is not learned. It may be the same in all lines
-      of a user, grow from line to line, or be the latest part of what they said.
+      of a user, grow from line to line, or be the latest part of what they said. A first line without any is left out.
     """
     found, speakers = Collector(given.limits), _Speakers()
+    named, nameless = False, list[int]()
     for number, line in given.file.lines():
         hashed = line.split(_HASHES)
         fields = hashed if len(hashed) > 1 else line.split("\t")
@@ -50,13 +46,20 @@ def read(given: Given) -> Imported:
                 found.drop(UNREAD_TIME, number)
             found.add(f"msp-{user.strip()}", _joined(query), _joined(response), number, time)
             found.drop("column after the sixth", number, len(fields) - _PCHATBOT_COLUMNS)
+            named = True
             continue
         history = [text for part in fields[2:] for text in part.split("\t") if text.strip()]
         if not history and given.user is None:
-            raise InvalidImportError(f"{given.file.at(number)} has neither user nor history. {given.how_to_name_one}")
+            nameless.append(number)
+            continue
         user_name = given.user or speakers.of(history, fields[1])
         found.add(user_name, _joined(fields[0]), _joined(fields[1]), number)
         found.drop("earlier response without what it answered", number, len(history))
+        named = True
+    if nameless and not named:
+        raise InvalidImportError(f"{given.file.at(nameless[0])} has neither user nor history. {given.how_to_name_one}")
+    for number in nameless:
+        found.drop("line with neither user nor history", number)
     return found.result("those who responded: by their id, the one named for the file, or by what they said before")
 
 
@@ -71,25 +74,26 @@ def _is_pchatbot(fields: list[str]) -> bool:
 
 
 class _Speakers:
-    """Who said a line, by what they said before: most of it stands in earlier lines of the same person."""
+    """Who said a line, by what they said before: the same as before another line of theirs, that and its response, or
+    the latest part of both. Texts are never compared one by one: what everybody says would make everybody the same."""
 
     def __init__(self) -> None:
-        self._who_said: dict[str, list[str]] = {}
+        self._who: dict[str, str] = {}
 
     def of(self, history: list[str], response: str) -> str:
-        """The name of the one whose earlier lines have most of this history, else a new one."""
-        before = dict.fromkeys(text.strip() for text in history)
-        said = Counter(name for text in before for name in self._who_said.get(text, ()))
-        known, shared = said.most_common(1)[0] if said else ("", 0)
-        # One text alone, such as a greeting, is what others say too.
-        new = shared < _FEWEST_SHARED or 2 * shared <= len(before)
-        name = f"msp-{hashlib.sha256(chr(10).join(history).encode()).hexdigest()[:12]}" if new else known
-        for text in (*before, response.strip()):
-            names = self._who_said.setdefault(text, [])
-            # What so many say tells nobody apart, and would make every line a search through all of them.
-            if name not in names and len(names) < _MANY:
-                names.append(name)
+        """The name of the one who had said this, else a new one."""
+        said = [text.strip() for text in history]
+        name = self._who.get(_digest(said)) or f"msp-{_digest(history)[:12]}"
+        since = [*said, response.strip()]
+        # One text alone is too little to go on: others say it too.
+        latest = since[-len(said) :] if len(said) > 1 else since
+        for texts in (said, since, latest):
+            self._who.setdefault(_digest(texts), name)
         return name
+
+
+def _digest(texts: list[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def _joined(text: str) -> str:

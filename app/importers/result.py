@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from app.importers.names import valid_user_id
-from engine.history import MIN_SAMPLES, Sample
+from engine.history import Sample
 
 _PLACES_KEPT = 5
 _LAST = datetime.max.replace(tzinfo=UTC)
@@ -87,10 +87,7 @@ class Imported:
 
     def in_words(self) -> Iterator[str]:
         """What came of the file, a sentence a line."""
-        users = _counted(len(self.users), "user")
-        yield f"{_counted(self.samples, 'sample')} of {users}. Users are {self.users_are}."
-        if short := sum(len(user.samples) < MIN_SAMPLES for user in self.users):
-            yield f"Fewer than {MIN_SAMPLES} samples, too few to learn from: {short} of {users}."
+        yield f"{_counted(self.samples, 'sample')} of {_counted(len(self.users), 'user')}. Users are {self.users_are}."
         for dropped in self.dropped:
             yield f"Left out: {dropped.count} x {dropped.reason} ({self._places(dropped)})."
 

@@ -123,6 +123,11 @@ class Judge:
     ) -> None:
         self._client.close()
 
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the model was asked at temperature 0; not where it takes none but its own."""
+        return bool(self._sampling)
+
     def judge(self, pair: Pair) -> Judgement:
         """Ask in both orders. Two answers that are the same word for word are a tie without being asked.
 
@@ -159,10 +164,9 @@ class Judge:
             if response.is_success:
                 return verdict(_content(response))
             reason = f"HTTP {response.status_code}: {response.text[:200]}"
-            if response.status_code == 400 and self._sampling and "temperature" in response.text:
-                # Some models take none but their own; then what they say is not quite the same each time.
-                self._sampling, pause = {}, 0.0
-                continue
+            if self._sampling and _refuses_temperature(response):
+                self._sampling = {}
+                return self._ask(pair, a, b)
             of_the_pair, slow = response.status_code in _OF_THE_PAIR, response.status_code in (408, 504)
             if response.status_code not in _AGAIN:
                 break
@@ -238,6 +242,11 @@ def _content(response: httpx.Response) -> str:
         return ""
 
 
+def _refuses_temperature(response: httpx.Response) -> bool:
+    """Whether the model takes no temperature but its own. A refusal that repeats the question is longer."""
+    return response.status_code == 400 and "temperature" in response.text and len(response.text) < len(_ASKED)
+
+
 def _asked_to_wait(response: httpx.Response, otherwise: float) -> float:
     try:
         return min(max(float(response.headers["Retry-After"]), 0.0), _LONGEST_PAUSE)
@@ -264,6 +273,8 @@ def main() -> None:
     except (JudgeError, ValueError) as error:
         sys.exit(f"\n{error}")
     print(file=sys.stderr)
+    if not judge.is_repeatable:
+        print("the model takes no temperature of 0, so it may say something else next time", file=sys.stderr)
     if done.left_out:
         count = f"{len(done.left_out)} pair{'s' if len(done.left_out) > 1 else ''} could not be judged"
         print(f"{count}; the first: {done.left_out[0]}. The same command asks again.", file=sys.stderr)

@@ -18,15 +18,15 @@ from engine.base import hardware
 from engine.base_folder import base_folder, folder_digest
 from evaluation.measure.grid import Cell, Grid
 from evaluation.measure.methods import options_of
-from evaluation.measure.people import Person
+from evaluation.measure.people import DIGITS, Person
 
 GRID_FILE = "grid.json"
 WHICH_CELLS = frozenset({"methods", "seeds", "ablation", "sensitivity"})
 """Parts of a grid that say which cells are measured, not how: a run may go on with more of them."""
 WHERE = frozenset({"sets", "bases"})
 """Parts that say where histories and weights lie; what is in them is compared itself."""
-TAKEN = ("job_options", "histories", "weights")
-"""What a grid's file does not say itself, but is found where it is run: from the environment, and from the files."""
+COMPARED = ("job_options", "histories", "weights")
+"""What came of the environment, of histories and of bases, and has to be the same for a run to be made again."""
 COMPUTED = "computed"
 """What moves last digits only."""
 
@@ -48,7 +48,7 @@ def measured_with(grid: Grid, people: Mapping[str, Sequence[Person]]) -> dict[st
     # Wherever the command is given next time.
     for of in told["sets"]:
         of["paths"] = [str(Path(path).resolve()) for path in of["paths"]]
-    told["bases"] = [str(Path(base).resolve()) if Path(base).is_dir() else base for base in told["bases"]]
+    told["bases"] = [str(Path(base).absolute()) if Path(base).is_dir() else base for base in told["bases"]]
     # What a job takes from the environment is as much a part of a run as what its grid says.
     settings = Settings(_env_file=None)
     options = options_of(grid, Cell("", "", "", "milp", 0)).resolve(settings)
@@ -98,16 +98,25 @@ def check_again(record: Path, told: Mapping[str, Any]) -> list[str]:
         RunError: naming what else differs, as it was and as it is.
     """
     known: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-    if unlike := [said for name in TAKEN for said in _unlike(name, known.get(name, {}), told[name])]:
+    if unlike := [said for name in COMPARED for said in _unlike(name, known.get(name, {}), told[name])]:
         raise RunError(
             f"{record} was measured otherwise: {'; '.join(unlike)}. Set the environment (MILP_..), the histories and "
-            f"the bases as they were; or take {', '.join(TAKEN)} out of a copy of the file, and it is another run."
+            f"the bases as they were; or take {', '.join(COMPARED)} out of a copy of the file, and it is another run."
         )
     return _unlike(COMPUTED, known.get(COMPUTED, {}), told[COMPUTED])
 
 
 def _unlike(part: str, known: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    return [f"{part}.{name} {was}, here {now.get(name)}" for name, was in known.items() if was != now.get(name)]
+    return [
+        f"{part}.{name} {_short(was)}, here {_short(now.get(name))}"
+        for name, was in known.items()
+        if was != now.get(name)
+    ]
+
+
+def _short(value: Any) -> str:
+    """A value as it is told: of a digest as much as rows have of it."""
+    return "nothing" if value is None else str(value)[:DIGITS]
 
 
 def _both(known: Any, further: Any) -> Any:

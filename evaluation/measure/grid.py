@@ -103,7 +103,7 @@ class Grid(BaseModel):
     @classmethod
     def _options_are_a_jobs(cls, options: dict[str, Any]) -> dict[str, Any]:
         for name, why in _NO_OPTIONS.items():
-            if name in options:
+            if name in options and options[name] != JobOptions.model_fields[name].default:
                 raise ValueError(f"{name} is none of a grid's options: {why}")
         if options.get("surrogate") == "random":
             raise ValueError("a grid's surrogate is none of random: the method random searches so")
@@ -128,16 +128,13 @@ class Grid(BaseModel):
     @property
     def named_bases(self) -> dict[str, str]:
         """Every base by the name that rows give it: a folder's own, without where it lies."""
-        return {Path(base).resolve().name if Path(base).is_dir() else base: base for base in self.bases}
+        return {Path(base).absolute().name if Path(base).is_dir() else base: base for base in self.bases}
 
     def variants(self) -> list[str]:
         """Names of all variants; the standard one, the first, is empty."""
         named = [(name, value) for name, values in self.sensitivity for value in values]
-        return [
-            "",
-            *(f"space={subspace}" for subspace in SPACES if self.ablation),
-            *(f"{name}={value:g}" for name, value in named),
-        ]
+        spaces = [f"space={subspace}" for subspace in SPACES if self.ablation]
+        return list(dict.fromkeys(["", *spaces, *(f"{name}={value:g}" for name, value in named)]))
 
     def cells(self, users: Mapping[str, Sequence[str]]) -> Iterator[Cell]:
         """Everything to measure, in an order that says something early: seed by seed, the sets in turn, user by user.

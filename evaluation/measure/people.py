@@ -89,20 +89,22 @@ def read_people(
     Args:
         first: so many users only; None: all.
         exclude: users who are left out before the first are counted, such as those that settings were chosen on, by
-            their names in the file or their ids; `check_excluded` says whether they are there.
+            their names in the file or their ids.
         tell: is told who and what is left out.
         wrote: the side of a pair that its person wrote, the same for all or by user.
 
     Raises:
         CliError: a file cannot be read.
-        ValueError: a user is in two files, no user is left, or `wrote` names one who is not there.
+        ValueError: a user is in two files, no user is left, or `wrote` or `exclude` names one who is not there.
         InvalidEncodingError: a text is none that can be kept.
     """
     everyone = [history for path in paths for history in read_histories(path)]
     sides, usual = ({}, wrote) if isinstance(wrote, str) else (wrote, ASKS)
-    if unknown := sides.keys() - {history.user_id for history in everyone}:
-        raise ValueError(f"the set {name!r} says what {min(unknown)!r} wrote, but holds no such user.")
-    histories = [history for history in everyone if not {history.name, history.user_id} & set(exclude)]
+    there = {called for history in everyone for called in _names(history)}
+    for what, named in (("says what {} wrote", sides.keys()), ("leaves {} out", exclude)):
+        if unknown := sorted(set(named) - there):
+            raise ValueError(f"the set {name!r} {what.format(repr(unknown[0]))}, but holds no such user.")
+    histories = [history for history in everyone if not set(_names(history)) & set(exclude)]
     twice = [user for user, count in Counter(history.user_id for history in histories).items() if count > 1]
     if twice:
         raise ValueError(
@@ -111,7 +113,7 @@ def read_people(
         )
     people, too_short = [], []
     for history in histories:
-        person = _person(name, history, sides.get(history.user_id, usual))
+        person = _person(name, history, _side(history, sides, usual))
         if person is not None:
             people.append(person)
         else:
@@ -126,16 +128,21 @@ def read_people(
     return people[:first]
 
 
-def check_excluded(names: Collection[str], paths: Sequence[Path]) -> None:
-    """Whether every user who is to be left out is in one file at least: a slip of the pen would leave them in.
+def names_in(paths: Sequence[Path]) -> set[str]:
+    """What users of these files may be called: their names there, and the ids that are made of them.
 
     Raises:
         CliError: a file cannot be read.
-        ValueError: one is in none.
     """
-    there = {name for path in paths for history in read_histories(path) for name in (history.name, history.user_id)}
-    if unknown := sorted(set(names) - there):
-        raise ValueError(f"{unknown[0]!r} is to be left out, but no set has such a user.")
+    return {name for path in paths for history in read_histories(path) for name in _names(history)}
+
+
+def _names(history: History) -> tuple[str, str]:
+    return history.name, history.user_id
+
+
+def _side(history: History, sides: Mapping[str, Side], usual: Side) -> Side:
+    return next((sides[name] for name in _names(history) if name in sides), usual)
 
 
 def _has_empty_side(raw: Mapping[str, str]) -> bool:

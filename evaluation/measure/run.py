@@ -21,7 +21,7 @@ from evaluation.judge.answers import Answers, keep_answers
 from evaluation.measure.claim import check_again, claim, measured_with
 from evaluation.measure.grid import FROM_OTHERS, Cell, Grid
 from evaluation.measure.methods import Answering, Methods, UnmeasurableError, how_made
-from evaluation.measure.people import DIGITS, Person, check_excluded, read_people
+from evaluation.measure.people import DIGITS, Person, read_people
 from evaluation.measure.scores import answer_test, prompt_tokens, summarised
 from evaluation.measure.searches import Searches, SearchFailedError
 from evaluation.names import BASELINES, CONTROLS
@@ -67,8 +67,6 @@ class Run:
         self, grid: Grid, folder: Path, tell: Callable[[str], None] = lambda _: None, again: Path | None = None
     ) -> None:
         self._grid, self._folder = grid, folder
-        if excluded := {user for of in grid.sets for user in of.exclude}:
-            check_excluded(excluded, [path for of in grid.sets for path in of.paths])
         self._people = {
             of.name: read_people(of.name, of.paths, of.first, of.exclude, tell, of.wrote) for of in grid.sets
         }

@@ -45,8 +45,8 @@ from evaluation.tables.quality_tables import NO_JUDGE, NO_LABELS, labels_of_othe
 FEW_USERS = 15
 """Below so many users, a percentile bootstrap interval is too narrow to be believed as it stands."""
 
-_BY_CHANCE = 0.05
-"""From this p on a difference is said to be luck perhaps, though its interval, narrow over few users, excludes zero."""
+_SIGNIFICANT = 0.05
+"""With a larger p a difference may be luck, though its interval, which is narrow over few users, excludes zero."""
 _NAMED = 10
 """Users who are named where MiLP loses; of more, the rest are counted."""
 
@@ -83,10 +83,11 @@ def _measured(group: Group) -> list[str]:
     tests = estimate(per_user(group.rows, next(iter(ordered(group.methods)), ""), "test"))
     a_user = f", {tests.mean:.0f} test samples a user" if tests and tests.mean else ""
     methods = ordered(group.methods)
-    users, seeds = numbers.count(len(group.users), "user"), numbers.count(len(group.seeds), "seed")
+    seeds_of = set(group.seeds_of.values())
+    users = numbers.count(len(group.users), "user")
+    seeds = numbers.count(max(seeds_of, default=len(group.seeds)), "seed") + (" at most" if len(seeds_of) > 1 else "")
     what = _listed([label(method) for method in methods]) or "nothing but variants"
-    unlike = " at most" if len(set(group.seeds_of.values())) > 1 else ""
-    said = [f"Measured on {users} with {seeds}{unlike}{a_user}: {what}."]
+    said = [f"Measured on {users} with {seeds}{a_user}: {what}."]
     absent = [label(method) for method in METHODS if method not in group.methods]
     if absent:
         said.append(f"Not measured: {_listed(absent)}.")
@@ -114,7 +115,7 @@ def _certainty(found: Comparison) -> str:
     p = numbers.p_value(found)
     if not (found.low > 0 or found.high < 0):
         return f"The interval includes zero (p {p}): it may be luck."
-    if found.p is not None and found.p >= _BY_CHANCE:
+    if found.p is not None and found.p >= _SIGNIFICANT:
         return f"The interval excludes zero, the permutation test (p {p}) does not: it may be luck."
     return f"The interval excludes zero (p {p})."
 
@@ -223,7 +224,8 @@ def _gaps(group: Group) -> list[str]:
     if len(group.seeds) == 1:
         said.append("Only one seed: how far chance in training and search moves these figures is not known.")
     elif once:
-        said.append(f"Only one seed of {_listed([label(method) for method in ordered(once)])}: as uncertain as that.")
+        names = _listed([label(method) for method in ordered(once)])
+        said.append(f"Only one seed of {names}: how far chance moves those figures is not known.")
     counts = {method: len(per_user(group.rows, method, ROUGE_L.name)) for method in group.methods}
     if len(set(counts.values())) > 1:
         least = min(ordered(counts), key=lambda method: counts[method])

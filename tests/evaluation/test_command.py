@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from evaluation.__main__ import FIRST_USERS, GRIDS, _named, _sets, app
+from evaluation.__main__ import FIRST_USERS, GRIDS, _named, _sets, _without, app
 from evaluation.judge.answers import read_answers
 from evaluation.measure.grid import Grid, SetOf, read_grid
 from evaluation.measure.people import read_people
@@ -81,7 +81,7 @@ def test_rows_that_are_known_are_not_measured_again(tmp_path: Path, people: Path
         (("--method", "magic"), "Input should be"),
         (("--method", "other_user"), "other_user needs the method milp"),
         (("--exclude", "adda"), "'adda' is to be left out, but no set has such a user"),
-        (("--known", "results", "--keep-texts"), "has no texts to keep: leave --known out"),
+        (("--known", "results", "--keep-texts"), "has no texts to keep: leave it out"),
     ],
 )
 def test_what_cannot_be_measured_ends_the_command_with_the_reason(
@@ -170,12 +170,25 @@ def test_which_grid_is_run_and_on_whom_is_a_fixed_rule() -> None:
     ]
     of = SetOf(name="examples", paths=[Path("e")])
     grid, files = Grid(sets=[of], bases=["b"]), [Path("a.jsonl"), Path("b.jsonl")]
-    assert _sets(None, "queries", grid, FIRST_USERS, None, []) == [of]
-    cut = _sets(files, "responses", grid, FIRST_USERS, None, ["eve"])
+    assert _sets(None, "queries", grid, FIRST_USERS, None) == [of]
+    cut = _sets(files, "responses", grid, FIRST_USERS, None)
     assert [(one.name, one.first, one.wrote) for one in cut] == [("a", 10, "responses"), ("b", 10, "responses")]
-    assert [one.exclude for one in cut] == [["eve"], ["eve"]]
-    assert [one.first for one in _sets(files, "queries", grid, None, None, [])] == [None, None]
-    assert [one.first for one in _sets(files, "queries", grid, FIRST_USERS, 3, [])] == [3, 3]
+    assert [one.first for one in _sets(files, "queries", grid, None, None)] == [None, None]
+    assert [one.first for one in _sets(files, "queries", grid, FIRST_USERS, 3)] == [3, 3]
+
+
+def test_who_is_left_out_is_left_out_of_the_sets_that_have_them(tmp_path: Path) -> None:
+    files = [write_people(tmp_path / "a.jsonl", "ada", "eve"), write_people(tmp_path / "b.jsonl", "bob")]
+    sets = [SetOf(name=path.stem, paths=[path]) for path in files]
+    assert [of.exclude for of in _without(["eve", "bob"], sets)] == [["eve"], ["bob"]]
+
+
+def test_a_run_is_made_again_on_its_own_people_only(tmp_path: Path, people: Path, base: Path) -> None:
+    evaluate(tmp_path / "run", people, base, "--method", "base")
+    record, out = str(tmp_path / "run" / "grid.json"), str(tmp_path / "again")
+    refused = CliRunner().invoke(app, [record, "--out", out, "--trials", "3"])
+    assert (refused.exit_code, "makes a run again, on the same people" in refused.stderr) == (1, True)
+    assert CliRunner().invoke(app, [record, "--out", out, "--method", "base"]).exit_code == 0
 
 
 def test_make_evaluate_hands_histories_and_wishes_on_to_the_command() -> None:

@@ -232,6 +232,18 @@ def test_nothing_of_a_run_is_merged_where_a_part_of_it_cannot_be_read(tmp_path: 
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize("beside", ["searches", "judged", "labels"])
+def test_nothing_is_merged_into_results_that_cannot_be_read(tmp_path: Path, beside: str) -> None:
+    results = tmp_path / "results"
+    (written,) = merge(run(tmp_path / "one", row("a", "base", 1.0)), results)
+    before = written.read_bytes()
+    (results / beside).mkdir(exist_ok=True)
+    (results / beside / written.name).write_text("[")
+    with pytest.raises(ValueError, match=rf"{beside}/{written.name} is no JSON"):
+        merge(run(tmp_path / "two", row("a", "base", 2.0)), results)
+    assert written.read_bytes() == before
+
+
 def test_a_file_of_another_shape_is_refused_and_no_folder_is_no_rows(tmp_path: Path) -> None:
     (tmp_path / "s.json").write_text('[\n{"set": "s", "colour": "red"}\n]\n')
     with pytest.raises(ValueError, match=r"s\.json does not hold rows"):

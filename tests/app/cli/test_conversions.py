@@ -34,9 +34,9 @@ def test_a_file_is_only_converted_without_a_service_and_what_was_left_out_is_tol
     assert ran.code == 0, ran.err
     assert ran.out.splitlines() == [
         "3 samples of 2 users. Users are those of the column user_id, or the one named for the file.",
-        "Fewer than 20 samples, too few to learn from: 2 of 2 users.",
         "Left out: 1 x column 'score', which is none of query, response, user_id, time, kind, profile (line 1).",
         "Left out: 1 x pair with an empty side (line 6).",
+        "Fewer than 20 samples here, without more too few to learn from: 2 of 2.",
         "out.jsonl: 2 users, one a line. Send them with: milp import out.jsonl",
     ]
     mira, tom = read_histories(tmp_path / "out.jsonl")
@@ -90,7 +90,10 @@ def test_a_name_says_whose_a_file_is_or_whose_of_a_file_are_wanted(tmp_path: Pat
 
     one = converted("table.csv", "tom")
     assert [user.name for user in one.users] == ["tom"]
-    assert list(one.in_words())[-1] == "Of these users, 1 asked for."
+    assert list(one.in_words())[-2:] == [
+        "Of these users, 1 asked for.",
+        "Fewer than 20 samples here, without more too few to learn from: 1 of 1.",
+    ]
     assert [user.name for user in converted("malp.json", "pat", as_format="malp").users] == ["pat"]
     with pytest.raises(CliError, match="holds no user 'pat'"):
         converted("malp.json", "pat", "sam", as_format="malp")
@@ -131,7 +134,7 @@ def test_converted_histories_are_sent_and_one_refused_does_not_keep_back_the_oth
     (job,) = client.jobs(user_id=long)
     client.cancel(job["id"])
     assert ran.out.splitlines()[1:] == [
-        "Fewer than 20 samples, too few to learn from: 1 of 2 users.",
+        "Fewer than 20 samples here, without more too few to learn from: 1 of 2.",
         f"{long}: 24 samples added, 0 known before, 24 in all; job {job['id']} (milp status {job['id']})",
     ]
     assert (ran.code, ran.err.splitlines()) == (1, [ran.err.strip()])

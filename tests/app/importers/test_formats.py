@@ -104,16 +104,8 @@ def test_the_first_places_of_many_are_kept_each_once_and_told_in_words() -> None
     assert dropped(result) == {"odd line": (58, (1, 2, 3, 4, 5))}
     assert list(result.in_words()) == [
         "1 sample of 1 user. Users are anyone.",
-        "Fewer than 20 samples, too few to learn from: 1 of 1 user.",
         "Left out: 58 x odd line (first: line 1, 2, 3, 4, 5).",
     ]
-
-
-def test_users_with_enough_to_learn_from_are_not_told_of() -> None:
-    found = Collector(Limits(10, 10))
-    for number in range(20):
-        found.add("u", f"q{number}", "r", number)
-    assert list(found.result("anyone").in_words()) == ["20 samples of 1 user. Users are anyone."]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.text("ab", min_size=1, max_size=3))))

@@ -31,9 +31,14 @@ def test_lines_whose_history_grows_or_slides_are_one_users() -> None:
 
 
 def test_what_anybody_says_makes_nobody_the_same() -> None:
-    lines = [f"q\tr{i}\tok\ta{i}\tb{i}" for i in range(40)]
-    lines += [f"q\thello\tok\tthanks\tc{i}\td{i}" for i in range(40)]
+    lines = [f"q\tok\tok\tthanks\tc{i}" for i in range(40)] + [f"q\thello{i}\tok\thello\td{i}" for i in range(40)]
     assert len(pairs(imported("msp", "\n".join(lines)))) == 80
+
+
+def test_a_line_before_which_nothing_was_said_is_left_out_where_others_tell_whose_they_are() -> None:
+    result = imported("msp", "q0\tr0\nq1\tr1\tr0\nq2\tr2\tr0\tr1")
+    assert list(pairs(result).values()) == [[("q1", "r1"), ("q2", "r2")]]
+    assert dropped(result)["line with neither user nor history"] == (1, (1,))
 
 
 def test_a_named_user_has_all_lines_with_or_without_history() -> None:

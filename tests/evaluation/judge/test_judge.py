@@ -97,6 +97,7 @@ def test_a_model_that_takes_no_temperature_is_asked_without(tmp_path: Path, serv
 
     server.reply = reply
     assert [given.outcome for given in judged(tmp_path, judge)] == ["first", "first"]
+    assert not judge.is_repeatable
     assert ["temperature" in body for _, _, body in server.requests] == [True, False, False, False, False]
 
 

@@ -72,6 +72,14 @@ def test_a_method_or_seed_that_is_named_twice_is_measured_once() -> None:
     assert (chosen.seeds, chosen.methods) == ([0], ["milp", "base"])
 
 
+def test_a_value_that_is_named_twice_is_one_variant() -> None:
+    assert grid(sensitivity={"history": [0.5, 0.5, 0.50]}).variants() == ["", "history=0.5"]
+
+
+def test_options_that_say_what_is_so_anyway_are_no_error() -> None:
+    assert grid(options={"with_memory": False, "activate": "gate", "subspace": None}).options
+
+
 def test_a_base_in_the_folder_one_is_in_has_that_folders_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert list(grid(bases=["."]).named_bases) == [tmp_path.name]

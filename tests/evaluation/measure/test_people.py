@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import InvalidEncodingError
-from evaluation.measure.people import check_excluded, read_people
+from evaluation.measure.people import names_in, read_people
 from tests.evaluation.measure.people_files import turn_round, write_people
 
 
@@ -121,12 +121,14 @@ def test_users_that_settings_were_chosen_on_can_be_left_out(tmp_path: Path) -> N
     assert [person.user for person in read_people("s", [file], first=2, exclude=["ada"])] == ["bob", "eve"]
 
 
-def test_who_is_left_out_may_be_named_as_the_file_does_and_has_to_be_in_one(tmp_path: Path) -> None:
+def test_a_user_may_be_named_as_the_file_does_or_by_id_and_has_to_be_there(tmp_path: Path) -> None:
     files = [write_people(tmp_path / "a.jsonl", "ada", "bob@example.org"), write_people(tmp_path / "b.jsonl", "eve")]
+    assert {"ada", "bob@example.org", "eve"} < names_in(files)
     assert [person.user for person in read_people("s", files, exclude=["bob@example.org"])] == ["ada", "eve"]
-    check_excluded(["bob@example.org", "eve"], files)
-    with pytest.raises(ValueError, match="'bobb' is to be left out, but no set has such a user"):
-        check_excluded(["eve", "bobb"], files)
+    _, bob, eve = read_people("s", files, wrote={"bob@example.org": "responses"})
+    assert (bob.wrote, eve.wrote) == ("responses", "queries")
+    with pytest.raises(ValueError, match="the set 's' leaves 'bobb' out, but holds no such user"):
+        read_people("s", files, exclude=["eve", "bobb"])
 
 
 def test_a_user_in_two_files_is_refused_with_a_way_to_put_them_together(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_what_was_measured_with_fewer_seeds_than_milp_is_named() -> None:
     milp = [one for seed in (0, 1) for one in rows("milp", [1.0] * 20, seed=seed)]
     words = said(milp, rows("random", [2.0] * 20), rows("default_lora", [2.0] * 20), rows("base", [1.0] * 20))
     assert "Measured on 20 users with 2 seeds at most" in words
-    assert "Only one seed of One default LoRA and Random search: as uncertain as that." in words
+    assert "Only one seed of One default LoRA and Random search: how far chance moves those figures" in words
     assert "Base" not in words.split("Only one seed of ")[1]
 
 
