@@ -182,8 +182,9 @@ def _beside(
         kept: what of a set is still true.
     """
     lines: _Lines = {}
-    new = _by_set(found)
-    for name in dict.fromkeys([*sets, *new]):
+    new: dict[str, list[K]] = _by_set(found)
+    names: list[str] = list(dict.fromkeys([*sets, *new]))
+    for name in names:
         path = results / f"{file_name(name)}.json"
         known: list[K] = _read_lines(path, kind) if path.exists() else []
         both = [*kept(known, name), *new.get(name, [])]
