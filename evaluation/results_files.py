@@ -183,13 +183,12 @@ def _beside(
     """
     lines: _Lines = {}
     new: dict[str, list[K]] = _by_set(found)
-    names: list[str] = list(dict.fromkeys([*sets, *new]))
-    for name in names:
+    for name in {**dict.fromkeys(sets), **new}:
         path = results / f"{file_name(name)}.json"
         known: list[K] = _read_lines(path, kind) if path.exists() else []
-        both = [*kept(known, name), *new.get(name, [])]
-        if known or both:
-            by_key = {item.key: item for item in both}
+        by_key: dict[tuple[str, ...], K] = {item.key: item for item in kept(known, name)}
+        by_key.update({item.key: item for item in new.get(name, [])})
+        if known or by_key:
             lines[path] = [rounded(asdict(by_key[key])) for key in sorted(by_key)]
     return lines
 
