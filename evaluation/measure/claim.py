@@ -27,6 +27,8 @@ WHERE = frozenset({"sets", "bases"})
 """Parts that say where histories and weights lie; what is in them is compared itself."""
 COMPARED = ("job_options", "histories", "weights")
 """What came of the environment, of histories and of bases, and has to be the same for a run to be made again."""
+_DIGEST = 64
+"""Hexadecimal digits of a SHA-256."""
 COMPUTED = "computed"
 """What moves last digits only."""
 
@@ -115,8 +117,9 @@ def _unlike(part: str, known: Mapping[str, Any], now: Mapping[str, Any]) -> list
 
 
 def _short(value: Any) -> str:
-    """A value as it is told: of a digest as much as rows have of it."""
-    return "nothing" if value is None else str(value)[:DIGITS]
+    """A value as it is told: of a digest as much as rows have of it, anything else whole."""
+    told = "nothing" if value is None else str(value)
+    return told[:DIGITS] if len(told) == _DIGEST else told
 
 
 def _both(known: Any, further: Any) -> Any:

@@ -75,8 +75,12 @@ def test_a_run_is_not_made_again_with_other_settings_or_histories(
     ):
         Run(again, tmp_path / "again", again=folder / GRID_FILE)
     monkeypatch.delenv("MILP_LEARNING_RATE")
+    monkeypatch.setenv("MILP_SURROGATE", "ensemble_map_saas")
+    with pytest.raises(RunError, match=r"job_options\.surrogate map_saas, here ensemble_map_saas\."):
+        Run(again, tmp_path / "again", again=folder / GRID_FILE)
+    monkeypatch.delenv("MILP_SURROGATE")
     write_people(tmp_path / "people.jsonl", "ada", "eve")
-    with pytest.raises(RunError, match=r"measured otherwise: histories\.people"):
+    with pytest.raises(RunError, match=r"measured otherwise: histories\.people \w{12}, here \w{12}\."):
         Run(again, tmp_path / "again", again=folder / GRID_FILE)
     assert not (tmp_path / "again").exists()
 
