@@ -18,7 +18,7 @@ TRIALS, SEEDS, MARGIN = 24, range(6), 0.15
 
 @pytest.mark.slow  # 72 proposals, a minute
 def test_the_search_finds_more_hypervolume_than_random_search_in_as_many_trials() -> None:
-    """By at least 0.15 of all there is, in the mean over seeds, and by something in most: points may be lucky."""
+    """By at least 0.15 of all there is, in the mean over seeds, and by something in most: a draw may be lucky."""
     space, preset = SearchSpace(16, 256), Preset("test", TRIALS, initial=11, patience=TRIALS)
     searched, drawn = [], []
     for seed in SEEDS:
